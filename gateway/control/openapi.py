@@ -55,7 +55,7 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Schema:
         "operationId": _id(operation),
         "tags": [operation.noun],
         "summary": operation.summary,
-        "parameters": _parameters(operation),
+        "parameters": parameters(operation),
         "responses": _responses(operation, operations),
     }
     if operation.public:
@@ -74,7 +74,8 @@ def _id(operation: Operation) -> str:
     return "_".join([operation.method.lower(), *words])
 
 
-def _parameters(operation: Operation) -> list[Schema]:
+def parameters(operation: Operation) -> list[Schema]:
+    """All that it takes in its path, after the `?` and in headers."""
     found: list[Schema] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
         for name in operation.parameters

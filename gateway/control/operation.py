@@ -260,8 +260,9 @@ class Operation:
     """One method of one path, such as "GET /agents": the decorator of the function that carries it out.
 
     `noun` says which right it takes; by default it is the first part of the path. `summary` is by default the first
-    paragraph of the function's docstring. `answer` is the schema of what it answers, unless that follows from the type:
-    `Answer[AgentRecord]`, `Answer[Page[AgentRecord]]`.
+    paragraph of the function's docstring. `question` is what people ask and this answers, for assistants that look for
+    it. `tool` is its name for them, if the one that follows from the path would mislead. `answer` is the schema of what
+    it answers, unless that follows from the type: `Answer[AgentRecord]`, `Answer[Page[AgentRecord]]`.
 
     `about` says which organization it is about: that of the parameter `organization` ("tenant"), the same or the whole
     gateway if there is no parameter ("home"), none ("nothing"), or the whole gateway, and only its operators may
@@ -270,6 +271,7 @@ class Operation:
     answers with a feed of events (`event_streams.py`). A body has at most `most_bytes` and `most_values`. A `heavy` one
     takes seconds, so few are carried out at a time. One that `waits_for_others` takes as long as a server elsewhere
     likes, so it has a place of its own or is refused. One that `changes_nothing` is a POST only because it has a body.
+    One `by_people` is a person's own decision, which no assistant makes for them.
     The answer of one that `reveals` what is sealed is kept for no repeated request, and the member of an answer that is
     told `once` is not kept either.
     A `public` one needs no token: its function gets a `Visit` (`logins.py`), and is awaited. One that is only `here` is
@@ -280,12 +282,15 @@ class Operation:
     answer: Schema | None = None
     noun: str = ""
     summary: str = ""
+    question: str = ""
+    tool: str = ""
     status: int = 200
     most_bytes: int = MAX_BODY
     most_values: int = strict_json.MAX_VALUES
     heavy: bool = False
     waits_for_others: bool = False
     changes_nothing: bool = False
+    by_people: bool = False
     reveals: bool = False
     once: str | None = None
     about: Literal["tenant", "home", "nothing", "gateway"] = "tenant"

@@ -48,17 +48,27 @@ def single_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]
 
 def announced(operation: Operation, headers: Mapping[bytes, bytes]) -> int:
     """The most bytes that the body may have; 0 if there is none, which is not waited for (RFC 9112, section 6.3)."""
-    length = headers.get(b"content-length", b"0")
-    chunked = b"transfer-encoding" in headers
-    if not chunked and not length.strip(b"0"):
-        return 0
-    if operation.body is None:
+    most = length(headers, operation.most_bytes)
+    if most and operation.body is None:
         raise Problem(400, "bad_request", "this operation takes no body", hint="send the request without one")
-    if chunked:
-        return operation.most_bytes
-    if not length.isdigit() or len(length) > _DIGITS or int(length) > operation.most_bytes:
-        raise _too_large(operation.most_bytes)
-    return int(length)
+    return most
+
+
+def length(headers: Mapping[bytes, bytes], most: int) -> int:
+    """The same for a body of at most `most` bytes."""
+    given = headers.get(b"content-length", b"0")
+    if b"transfer-encoding" in headers:
+        return most
+    if not given.strip(b"0"):
+        return 0
+    if not given.isdigit() or len(given) > _DIGITS or int(given) > most:
+        raise _too_large(most)
+    return int(given)
+
+
+def is_json(headers: Mapping[bytes, bytes]) -> bool:
+    """True if the body is said to be JSON."""
+    return _JSON.fullmatch(headers.get(b"content-type", b"").decode("latin-1").strip()) is not None
 
 
 async def read(receive: Receive, headers: Mapping[bytes, bytes], most: int, seconds: float = _BODY_SECONDS) -> bytes:
@@ -119,7 +129,7 @@ def validated_body(operation: Operation, headers: Mapping[bytes, bytes], raw: by
         return None
     if not raw:
         raw = b"{}"
-    elif not _JSON.fullmatch(headers.get(b"content-type", b"").decode("latin-1").strip()):
+    elif not is_json(headers):
         raise Problem(
             415, "unsupported_media_type", "the body must be JSON", hint="send content-type: application/json"
         )

@@ -7,6 +7,7 @@ carried out in a thread; the event loop never waits for the disk. Nothing else t
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -25,6 +26,8 @@ from gateway.control.dashboard.door import OperationReply
 from gateway.control.event_streams import EventStreams, Feed
 from gateway.control.gate import Gate
 from gateway.control.logins import Logins, Visit
+from gateway.control.mcp import endpoint
+from gateway.control.mcp.endpoint import ApiReply, McpEndpoint
 from gateway.control.operation import MAX_BODY, Answer, Ask, Context, Operation
 from gateway.control.operations import PREFIX, matchers
 from gateway.control.permissions import Bundles
@@ -141,6 +144,15 @@ class ControlApi:
         self.logins = Logins(context)
         self._streams = EventStreams(stop)
         self._dashboard = Dashboard(context, self.logins, self, self._arrived, self._asked)
+        self._mcp = McpEndpoint(
+            operations,
+            version,
+            context.settings.control_url,
+            _CHECKED_BY_CONTENT,
+            functools.partial(self._arrive, self._ordinary),
+            self._message,
+            self._carried,
+        )
         self._owned: AuditWriter | None = None
 
     @classmethod
@@ -197,6 +209,9 @@ class ControlApi:
         if scope["type"] == "http" and re.match(r"/dashboard(/|$)", scope["path"]):
             await self._dashboard(scope, receive, send)
             return
+        if scope["type"] == "http" and scope["path"] == endpoint.PATH:
+            await self._mcp(scope, receive, send)
+            return
         if scope["type"] != "http" or not (_is_visit(scope) or re.match(r"/api(/|$)", scope["path"])):
             await self._app(scope, receive, send)
             return
@@ -239,6 +254,18 @@ class ControlApi:
         self, caller: Caller, method: str, path: str, query: bytes, headers: Mapping[bytes, bytes], body: bytes
     ) -> OperationReply:
         """The API's answer to a person whose session was checked already: for the pages of the dashboard."""
+        found = await self._carried(caller, method, path, query, headers, body)
+        return OperationReply(orjson.loads(found.body), found.tag, [*found.warnings])
+
+    async def _message(self, caller: Caller, receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
+        """The body of a request for a tool. Its place is given back before the call takes one of its own."""
+        with held(self._ordinary.under_way, *holders_of(caller)):
+            return await requests.read(receive, headers, requests.length(headers, MAX_BODY))
+
+    async def _carried(
+        self, caller: Caller, method: str, path: str, query: bytes, headers: Mapping[bytes, bytes], body: bytes
+    ) -> ApiReply:
+        """The API's answer to an operator whose token was checked already."""
         operation, names = dispatch.find(method, path.encode(), self._table)
         hall = self._restricting if operation.restricts else self._ordinary
         holders = holders_of(caller)
@@ -248,7 +275,7 @@ class ControlApi:
             asked = _Request(operation, names, query, headers, body)
             found = await self._threads_for(operation).run(holders, self._carry_out, asked, caller)
         warnings = [value for name, value in found.headers if name == "gateway-warning"]
-        return OperationReply(orjson.loads(found.body), dict(found.headers).get("etag", ""), warnings)
+        return ApiReply(found.body, dict(found.headers).get("etag", ""), warnings)
 
     async def read_beside(self, scope: Scope, noun: str, work: Callable[[Caller], T]) -> T:
         """Do `work`, which blocks, for an operator who may read things of this kind: for pages beside the API.

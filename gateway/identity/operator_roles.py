@@ -6,11 +6,13 @@
     viewer    reads everything but audit entries and operators
 
 A token may be for less than its operator's role: its scopes name what it is for, `read` for reading everything that the
-role may read, or a noun with `read` or `write`: `agents:write`. A scope to write a noun also reads it.
+role may read, or a noun with `read` or `write`: `agents:write`. A scope to write a noun also reads it. `mcp:write`
+opens nothing by itself: it lets an assistant that has the token change what its other scopes are for.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from typing import Final, Literal
 
@@ -47,10 +49,14 @@ NOUNS: Final = (
 
 _ONLY_READ: Final = ("usage", "status", "audit")
 
+MCP_WRITE: Final = "mcp:write"
+"""The scope without which an assistant changes nothing with a token, whatever else the token is for."""
+
 SCOPES: Final = (
     "read",
     *(f"{noun}:read" for noun in _ONLY_READ),
     *(f"{noun}:{verb}" for noun in NOUNS if noun not in _ONLY_READ for verb in ("read", "write")),
+    MCP_WRITE,
 )
 
 _OWNERS_ONLY = ("organizations", "operators", "token-keys", "secret-keys", "content")
@@ -69,6 +75,11 @@ def within(scopes: Collection[str] | None, noun: str, *, write: bool) -> bool:
     if scopes is None or f"{noun}:write" in scopes:
         return True
     return not write and ("read" in scopes or f"{noun}:read" in scopes)
+
+
+def only_reading(scopes: Collection[str] | None) -> list[str]:
+    """The scopes for reading what these are for."""
+    return ["read"] if scopes is None else sorted({re.sub(":write$", ":read", scope) for scope in scopes})
 
 
 def narrower(scopes: Collection[str] | None, than: Collection[str] | None) -> bool:

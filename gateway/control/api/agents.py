@@ -135,7 +135,11 @@ def standing(ask: Ask[None, StandingQuery]) -> Answer:
     return Answer(body=tenants.standing(ask.registry, ask.tenant, ask.query.team)._asdict())
 
 
-@Operation("GET /agents", answer=shapes.page({"anyOf": [_AGENT, _VERSION]}))
+@Operation(
+    "GET /agents",
+    answer=shapes.page({"anyOf": [_AGENT, _VERSION]}),
+    question="Which agents are there, and whose are they?",
+)
 def listed(ask: Ask[None, AgentQuery]) -> Answer:
     """List agents, also those that have ended, now or as they were at a time."""
     given = ask.query
@@ -263,6 +267,7 @@ def versions(ask: Ask[None, PageQuery]) -> Answer[Page[AgentVersionRecord]]:
 
 @Operation(
     "POST /agents/{agent}/erase-content",
+    tool="erase_agent_content",
     noun="content",
     answer=shapes.closed({"agent": _AGENT, "decisions": {"type": "integer", "description": "Of how many calls."}}),
     heavy=True,

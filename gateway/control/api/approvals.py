@@ -75,7 +75,7 @@ def _shown(ask: Ask[Any, Any], found: Sequence[RequestRecord]) -> list[dict[str,
     return [{**plain(each), "notices": plain(told.get(each.id, Told()).notices)} for each in found]
 
 
-@Operation("GET /approvals", answer=shapes.page(_APPROVAL))
+@Operation("GET /approvals", answer=shapes.page(_APPROVAL), question="Which calls wait for somebody to approve them?")
 def listed(ask: Ask[None, RequestQuery]) -> Answer:
     """List requests for approval, the newest first."""
     given = ask.query
@@ -102,7 +102,7 @@ def look(ask: Ask) -> Answer:
     return Answer(body=found)
 
 
-@Operation("POST /approvals/{approval}/approve")
+@Operation("POST /approvals/{approval}/approve", by_people=True)
 def approve(ask: Ask[Approval]) -> Answer[RequestRecord]:
     """Approve a call: it may run once, or as often as the approvals say, when enough people have approved it."""
     given = ask.body

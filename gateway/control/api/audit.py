@@ -121,7 +121,12 @@ class ProofQuery(Query):
     since: int | None = Field(None, ge=0, lt=2**63, description="The size of a tree with which the log must begin.")
 
 
-@Operation("GET /audit/entries", answer=shapes.closed(_PAGE))
+@Operation(
+    "GET /audit/entries",
+    answer=shapes.closed(_PAGE),
+    tool="search_audit_log",
+    question="Which calls were refused lately, and why? Who changed what? Send `allow` false for refusals",
+)
 def entries(ask: Ask[None, EntryQuery]) -> Answer:
     """The newest audit entries that match, oldest first; with a cursor those written since.
 
@@ -213,7 +218,13 @@ def _as_it_is(document: Any) -> orjson.Fragment:
         return orjson.Fragment(json.dumps(document).encode())
 
 
-@Operation("GET /audit/entries/{event}", answer=_LOOKED_UP, about="home")
+@Operation(
+    "GET /audit/entries/{event}",
+    answer=_LOOKED_UP,
+    about="home",
+    tool="explain_decision",
+    question="Why was this call refused or allowed? Send `explain` true for the rules; `event` is the decision's id",
+)
 def entry(ask: Ask[None, ShownQuery]) -> Answer:
     """One entry by its id or the beginning of it; of a decision all that is kept, judged again.
 

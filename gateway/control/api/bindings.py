@@ -63,7 +63,7 @@ def shown(record: BindingRecord) -> dict[str, Any]:
     return {name: value for name, value in plain(record).items() if name != "agents"}
 
 
-@Operation("GET /bindings", answer=shapes.page(_WITH_MEMBERS))
+@Operation("GET /bindings", answer=shapes.page(_WITH_MEMBERS), question="Which policies judge which agents?")
 def listed(ask: Ask[None, BindingQuery]) -> Answer:
     """List the bindings in force, now or at a time."""
     given = ask.query
@@ -125,7 +125,7 @@ def show(ask: Ask[None, OneBindingQuery]) -> Answer:
     return Answer(body=plain(found) if ask.query.members else shown(found))
 
 
-@Operation("POST /bindings/unbind", answer=_BINDING)
+@Operation("POST /bindings/unbind", answer=_BINDING, tool="unbind")
 def unbind_named(ask: Ask[Unbinding]) -> Answer:
     """End the binding of a bundle and whom it judges."""
     check_subject(ask, ask.body.subject_kind, ask.body.subject)

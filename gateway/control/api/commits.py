@@ -244,7 +244,7 @@ def checked(ask: Ask) -> Answer[CommitCheck]:
     return Answer(body=CommitCheck(commit=commit, problems=_placed(every, bundles), bundles=_tested(bundles, found)))
 
 
-@Operation("POST /policies/proposals", about="gateway", heavy=True)
+@Operation("POST /policies/proposals", about="gateway", heavy=True, tool="propose_policies")
 def propose(ask: Ask[NewProposal]) -> Answer[MadeProposal]:
     """Check a change of policies and, if nothing is found, commit it on a branch of its own.
 

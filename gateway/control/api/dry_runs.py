@@ -54,7 +54,16 @@ class DryRunBody(Body):
     record: bool = Field(False, description="Record the decision in the log, marked as a dry run.")
 
 
-@Operation("POST /decide", noun="agents", heavy=True, changes_nothing=True, most_bytes=_MOST_BYTES, answer=_ANSWER)
+@Operation(
+    "POST /decide",
+    noun="agents",
+    heavy=True,
+    changes_nothing=True,
+    most_bytes=_MOST_BYTES,
+    answer=_ANSWER,
+    tool="try_call",
+    question="What would happen if this agent made this call now?",
+)
 def decide(ask: Ask[DryRunBody]) -> Answer:
     """Decide on a call of an agent as it would be decided now, without a request and without an upstream."""
     given = ask.body

@@ -148,14 +148,14 @@ def create(ask: Ask[KeyRequest]) -> Answer:
     return Answer(body=body, location=f"/keys/{made.record.id}")
 
 
-@Operation("POST /keys/public", status=201, answer=KEY)
+@Operation("POST /keys/public", status=201, answer=KEY, tool="add_public_key")
 def add_public(ask: Ask[NewPublicKey]) -> Answer:
     """Add the public key of an agent that signs its requests."""
     key = public_keys.parse_public(ask.body.public_key)
     return _added(registered.add_public_key(ask.change(), key, proof=ask.body.proof, **_given(ask)))
 
 
-@Operation("POST /keys/spiffe", status=201, answer=KEY)
+@Operation("POST /keys/spiffe", status=201, answer=KEY, tool="add_spiffe_key")
 def add_spiffe(ask: Ask[NewSpiffeId]) -> Answer:
     """Let clients with a certificate of this SPIFFE ID be an agent."""
     return _added(spiffe_ids.add_spiffe_id(ask.change(), ask.body.spiffe_id, **_given(ask)))
@@ -210,6 +210,7 @@ def rotate_many(ask: Ask[Rotations]) -> Answer:
 
 @Operation(
     "POST /keys/leaked",
+    tool="report_leaked_keys",
     about="gateway",
     answer=shapes.closed({"items": {"type": "array", "items": shapes.record(Leaked)}}),
     restricts=True,

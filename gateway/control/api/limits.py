@@ -119,7 +119,7 @@ def _which(ask: Ask, found: LimitRecord | Named, by_gateway: bool | None, reason
     )
 
 
-@Operation("GET /limits/states")
+@Operation("GET /limits/states", question="Which agents are near their limits, and what is left?")
 def states(ask: Ask[None, StateQuery]) -> Answer[Page[LimitState]]:
     """List what is spent, reserved and left of the limits that hold an agent, a team or the organization back."""
     given = ask.query
@@ -129,13 +129,13 @@ def states(ask: Ask[None, StateQuery]) -> Answer[Page[LimitState]]:
     return cut(ask, shown, lambda each: each.id, "limit states", given.subject_kind, given.subject)
 
 
-@Operation("POST /limits/raise")
+@Operation("POST /limits/raise", tool="raise_named_limit")
 def raise_named(ask: Ask[NamedRaise]) -> Answer[LimitRecord]:
     """Raise the limit of this name for a while; it falls back by itself."""
     return _raised(ask, ask.body, _named(ask, ask.body))
 
 
-@Operation("POST /limits/remove")
+@Operation("POST /limits/remove", tool="remove_named_limit")
 def remove_named(ask: Ask[Named]) -> Answer[LimitRecord]:
     """End the limit of this name."""
     return Answer(body=usage_limits.remove_limit(ask.change(), **_named(ask, ask.body)))

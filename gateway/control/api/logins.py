@@ -84,7 +84,9 @@ class NewLink(Reasoned):
     page: str = Field("", max_length=1000, description="The path of the page where it leads; empty: the first one.")
 
 
-@Operation("POST /login/link", noun="operators", about="home", status=201, answer={"type": "object"}, here=True, once="path")
+@Operation(
+    "POST /login/link", noun="operators", about="home", status=201, answer={"type": "object"}, here=True, once="path"
+)
 def link(ask: Ask[NewLink]) -> Answer:
     """Make a link that begins a session in a browser, once.
 
@@ -117,7 +119,7 @@ def link(ask: Ask[NewLink]) -> Answer:
     )
 
 
-@Operation("POST /logout", noun="me", about="nothing", answer=TOKEN, restricts=True)
+@Operation("POST /logout", noun="me", about="nothing", answer=TOKEN, restricts=True, by_people=True)
 def logout(ask: Ask) -> Answer:
     """End the token with which this is asked, for good."""
     mine = ask.caller.token

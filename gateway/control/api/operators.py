@@ -195,7 +195,13 @@ def create_token(ask: Ask[NewOperatorToken]) -> Answer:
     return Answer(body=body)
 
 
-@Operation("POST /operators/{operator}/tokens/{token}/revoke", about="home", answer=TOKEN, restricts=True)
+@Operation(
+    "POST /operators/{operator}/tokens/{token}/revoke",
+    about="home",
+    answer=TOKEN,
+    restricts=True,
+    tool="revoke_token_of_operator",
+)
 def revoke_token_of(ask: Ask[Reasoned]) -> Answer:
     """End a token, for good."""
     return _revoked(ask, ask.path["operator"])

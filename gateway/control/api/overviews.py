@@ -40,7 +40,11 @@ _OVERVIEW = shapes.closed(
 )
 
 
-@Operation("GET /agents/{agent}/overview", answer=_OVERVIEW)
+@Operation(
+    "GET /agents/{agent}/overview",
+    answer=_OVERVIEW,
+    question="What may this agent do, with which keys, policies and limits?",
+)
 def overview(ask: Ask[None, AtQuery]) -> Answer:
     """An agent with its keys, bindings and limits, now or as it was at a time."""
     ask.check_also_reads(*_OTHER_NOUNS)

@@ -58,7 +58,14 @@ class CallPageQuery(CallQuery, PageQuery):
     allowed: bool | None = Field(None, description="Only agents that could make it, or could not.")
 
 
-@Operation("GET /permissions", noun="agents", heavy=True, answer=_ANSWER)
+@Operation(
+    "GET /permissions",
+    noun="agents",
+    heavy=True,
+    answer=_ANSWER,
+    tool="who_may_call",
+    question="Which agents may call gpt-5, which may not, and which policy says so?",
+)
 def listed(ask: Ask[None, CallPageQuery]) -> Answer:
     """List the agents that could make a call, and what makes it so, by asking the policies.
 
@@ -81,7 +88,13 @@ def listed(ask: Ask[None, CallPageQuery]) -> Answer:
     return _answer(call, then, time_ns, found, paged(ask, found, last, *place).body["next"])
 
 
-@Operation("GET /agents/{agent}/permissions", heavy=True, answer=_ANSWER)
+@Operation(
+    "GET /agents/{agent}/permissions",
+    heavy=True,
+    answer=_ANSWER,
+    tool="may_agent_call",
+    question="May this agent call gpt-5, and if not, why?",
+)
 def of_agent(ask: Ask[None, CallQuery]) -> Answer:
     """Say whether an agent could make a call, and what makes it so, by asking the policies."""
     call, when, time_ns = _asked(ask)

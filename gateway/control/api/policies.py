@@ -16,7 +16,7 @@ class PoliciesQuery(Query):
     limit: int = Field(20, ge=1, le=500, description="The most attempts of the answer.")
 
 
-@Operation("GET /policies", about="gateway")
+@Operation("GET /policies", about="gateway", question="Which commit of the policies is in force, and what was refused?")
 def policies(ask: Ask[None, PoliciesQuery]) -> Answer[PolicyState]:
     """Show which policies are in force, and which commits came into force or were refused, newest first.
 

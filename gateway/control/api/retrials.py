@@ -56,7 +56,14 @@ class RetrialQuery(Query):
     explain: bool = Field(False, description="Also which rules held and where others failed, with their modules.")
 
 
-@Operation("GET /audit/entries/{event}/verdict", answer=_ANSWER, about="home", heavy=True)
+@Operation(
+    "GET /audit/entries/{event}/verdict",
+    answer=_ANSWER,
+    about="home",
+    heavy=True,
+    tool="judge_decision_again",
+    question="Would this call be allowed by the policies of another commit, or by those of today?",
+)
 def verdict(ask: Ask[None, RetrialQuery]) -> Answer:
     """Judge a recorded decision by another revision of its bundles; nothing is recorded or changed."""
     from gateway.control.kept_requests import completing

@@ -24,7 +24,7 @@ def vault(ask: Ask) -> Answer:
 
 
 # PUT: it is many transactions, which an Idempotency-Key does not hold together, and goes on where it was.
-@Operation("PUT /vault", noun="secret-keys", about="gateway", heavy=True)
+@Operation("PUT /vault", tool="rotate_vault", noun="secret-keys", about="gateway", heavy=True)
 def rotate(ask: Ask[Reasoned]) -> Answer[Rewrapped]:
     """Make a new key and put everything sealed under it, or go on with that."""
     return Answer(body=vault_rotation.rotate(ask.change(), ask.context.data.keys, ask.actor, reason=ask.body.reason))

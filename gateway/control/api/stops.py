@@ -32,7 +32,7 @@ def _shown(ask: Ask, stop: StopRecord) -> StopRecord:
     return dataclasses.replace(stop, actor="", reason="") if foreign else stop
 
 
-@Operation("GET /stops", about="home")
+@Operation("GET /stops", about="home", question="Is everything stopped at the moment?")
 def listed(ask: Ask[None, PageQuery]) -> Answer[Page[StopRecord]]:
     """List the emergency stops that are in force."""
     found = sorted(emergency_stops.stops(ask.registry, ask.organization), key=lambda each: each.id)

@@ -164,7 +164,7 @@ def activity(ask: Ask[None, ActivityQuery]) -> Answer:
     return Answer(body={"items": items})
 
 
-@Operation("GET /usage", answer=_USAGE, about="home")
+@Operation("GET /usage", answer=_USAGE, about="home", question="Which agents, teams or models cost most?")
 def usage(ask: Ask[None, UsageQuery]) -> Answer:
     """Add up the calls that have ended: requests, tokens, sound, images and cost.
 

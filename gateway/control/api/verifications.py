@@ -16,7 +16,7 @@ def show(ask: Ask) -> Answer[VerificationRun]:
     return Answer(body=verification_runs.newest(ask.context.data))
 
 
-@Operation("POST /audit/verification", about="gateway", changes_nothing=True)
+@Operation("POST /audit/verification", tool="begin_audit_verification", about="gateway", changes_nothing=True)
 def begin(ask: Ask[Reasoned]) -> Answer[VerificationRun]:
     """Begin to verify all logs as `gateway audit verify` does, unless that is under way."""
     try:

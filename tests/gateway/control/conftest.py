@@ -85,7 +85,7 @@ class Client:
             sent |= {"content-type": "application/json", "content-length": str(len(payload))}
         sent |= headers or {}
         listed = [(name.lower().encode(), value.encode()) for name, value in sent.items()]
-        target = path if path.startswith(("/api", "//")) else f"/api/v1{path}"
+        target = path if path.startswith(("/api", "/mcp", "//")) else f"/api/v1{path}"
         string = "&".join(f"{name}={_quoted(value)}" for name, value in query.items())
         asking = self._exchange(method, target, string, listed, payload)
         reply = asyncio.run_coroutine_threadsafe(asking, event_loop()).result(300)

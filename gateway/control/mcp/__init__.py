@@ -1,0 +1,1 @@
+"""The management API as tools of the Model Context Protocol, for editors and assistants of operators."""
