@@ -1,5 +1,8 @@
 """Finds the things of a provider's list that an agent may use, by asking the policies that judge its calls.
 
+A provider's own guard (`CallGuard`) asks about calls of which not everything is known, such as tools without arguments.
+It shows nothing that policies deny in any case. Of lists of models:
+
 Policies may demand more of every call than the simplest one has, such as an approved prompt. Then nothing passes, which
 says nothing about things, and the list stays as it is. Each call is decided all the same: the list is a help for
 clients that let people choose, and protects nothing. A key's scope protects: what is outside is not shown.
@@ -9,13 +12,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from gateway.call import Call
 from gateway.identity.principals import Principal
 from gateway.policy import authorization
 from gateway.policy.cache import Panel
-from gateway.upstream.guards import Guard, ListTap
+from gateway.policy.decision import ALLOWED, APPROVAL
+from gateway.upstream.guards import CallGuard, Guard, GuardTap, ListTap, Shown, Sighting
 
 _SECONDS: Final = 1.0  # for judging a list; a list that takes longer stays whole
 
@@ -26,46 +31,66 @@ class Guarded:
     `usage` is what the agent has used, as the policies saw it when they allowed the list.
     """
 
-    def __init__(self, guard: Guard, judges: Panel, principal: Principal, usage: Mapping[str, Any]) -> None:
+    def __init__(self, guard: Guard | CallGuard, judges: Panel, principal: Principal, usage: Mapping[str, Any]) -> None:
         self._guard = guard
         self._judges = judges
         self._principal = principal
         self._usage = usage
+        self._ends = 0.0
 
-    def tap(self) -> ListTap | None:
-        """The tap that removes things from the list that this client may not use; None if nothing is restricted."""
+    def tap(self, kind: bytes, note: Sighting) -> GuardTap | None:
+        """The tap that removes things from the list that this client may not use; None if nothing is restricted.
+
+        `kind` is the media type of the answer; `note` hears of tools that are not as they were approved.
+        """
+        guard = self._guard
+        if isinstance(guard, CallGuard):
+            return guard.tap(kind, self._shown, note)
         scope = self._principal.scope
-        inside, asks = None if scope is None else self._guard.in_scope(scope), self._asks()
+        inside, asks = None if scope is None else guard.in_scope(scope), self._asks(guard)
         if inside is None and not asks:
             return None
 
         def among(named: Sequence[str]) -> Collection[str]:
             known = [each for each in named if inside is None or inside(each)]
-            return self._usable(known) if asks else known
+            return self._usable(guard, known) if asks else known
 
-        return ListTap(self._guard, among, strict=inside is not None)
+        return ListTap(guard, among, strict=inside is not None)
 
-    def _asks(self) -> bool:
+    def _shown(self, call: Call) -> Shown:
+        """Ask about a call whose content nobody knows. Policies that read content may say something else of it then."""
+        scope = self._principal.scope
+        if scope is not None and replace(scope, networks=()).outside(call.action, call.models, None):
+            return Shown.NO
+        self._ends = self._ends or time.monotonic() + _SECONDS
+        found = authorization.decide(
+            self._judges, self._principal, call, time.time_ns(), ends=self._ends, usage=self._usage
+        )
+        if found.code in (ALLOWED, APPROVAL):
+            return Shown.YES
+        return Shown.UNKNOWN if found.content or found.code == "policy_deadline" else Shown.NO
+
+    def _asks(self, guard: Guard) -> bool:
         """True if there is a call to ask about, and policies that can look at what it uses."""
-        return bool(self._guard.uses) and any(
+        return bool(guard.uses) and any(
             path[: len(wanted)] == wanted[: len(path)]
             for member in self._judges.members
             for path in member.bundle.input_paths
-            for wanted in self._guard.inputs
+            for wanted in guard.inputs
         )
 
-    def _usable(self, named: Sequence[str]) -> Collection[str]:
+    def _usable(self, guard: Guard, named: Sequence[str]) -> Collection[str]:
         """Those of these things that the agent may use; all of them if it could use none."""
         every = dict.fromkeys(named)
         now_ns, ends = time.time_ns(), time.monotonic() + _SECONDS
-        calls = [*self._guard.uses]
+        calls = [*guard.uses]
         # Most things are allowed by the call that allowed the last one.
         usable: list[str] = []
         for each in every:
             for place, call in enumerate(calls):
                 if time.monotonic() > ends:
                     return every
-                if self._allows(self._guard.using(call, each), now_ns, ends):
+                if self._allows(guard.using(call, each), now_ns, ends):
                     usable.append(each)
                     calls.insert(0, calls.pop(place))
                     break

@@ -23,8 +23,10 @@ import asyncio
 import functools
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import TypeAlias
 
 from starlette.types import Receive, Scope, Send
 
@@ -80,6 +82,14 @@ from gateway.upstream.routing import Choices, Match
 logger = logging.getLogger("gateway.dataplane.proxy")
 
 
+Sighted: TypeAlias = Callable[[str, str, str], None]
+"""Takes the id of an MCP server, and the digest and the definition of a tool that is not as it was approved."""
+
+
+def _nobody(upstream: str, digest: str, definition: str) -> None:
+    """Hear of no tools."""
+
+
 class DataPlane:
     """The ASGI application of one data worker. It runs in the worker's event loop, with everything it is given."""
 
@@ -104,6 +114,7 @@ class DataPlane:
         clients: LegacyClients | None = None,
         outages: Outages | None = None,
         approvals: Approvals | None = None,
+        sighted: Sighted = _nobody,
     ) -> None:
         self._settings = settings
         self._principals = principals
@@ -118,6 +129,7 @@ class DataPlane:
         self._clients = clients
         self._outages = outages
         self._approvals = approvals
+        self._sighted = sighted
         self._complaints = Complaints()
         self._admission = Admission(settings)
         # Half of the memory is for reading one large body at a time: whatever others hold, there is room for that.
@@ -405,7 +417,8 @@ class DataPlane:
 
     def _relay(self, carried: Carried, send: Send) -> Relay:
         holding = Holding(self._held, carried.admitted.place.holders)
-        return Relay(carried, holding, self._judgements.turns, send)
+        note = functools.partial(self._sighted, carried.admitted.match.destination.id)
+        return Relay(carried, holding, self._judgements.turns, send, note)
 
     async def _pass_on(self, passing: _Passing) -> None:
         """Steps 7 and 8. Raises what has ended the call early."""

@@ -20,7 +20,7 @@ from gateway.outbound.connection import UpstreamAnswer
 from gateway.shares import Shares
 from gateway.upstream import answer_headers, quoted_secrets, sse
 from gateway.upstream.answer_headers import Headers
-from gateway.upstream.guards import WholeTap
+from gateway.upstream.guards import Sighting, WholeTap
 from gateway.upstream.providers import rejections
 from gateway.upstream.providers.base import AnswerHead
 from gateway.upstream.taps import Tap
@@ -50,13 +50,15 @@ def _counted(reservation: CallReservation | None) -> Produced | None:
 class Relay:
     """Relays one answer, but for the bytes that the tap holds back until step 9 is done.
 
-    `holding` is for what the tap holds of the answer until `run` returns, `turns` those of long judgements.
+    `holding` is for what the tap holds of the answer until `run` returns, `turns` those of long judgements, `note`
+    for tools in a list that are not as they were approved.
     """
 
-    def __init__(self, carried: Carried, holding: Holding, turns: Shares, send: Send) -> None:
+    def __init__(self, carried: Carried, holding: Holding, turns: Shares, send: Send, note: Sighting) -> None:
         self._carried, self._observed = carried, carried.admitted.observed
         match = carried.admitted.match
         self._turns = turns
+        self._note = note
         self._holding = holding
         self._destination = match.destination
         self._provider = match.destination.provider
@@ -75,7 +77,8 @@ class Relay:
         given = answer.header(b"content-type")
         kind = given.partition(b";")[0].strip().lower()
         tap = self._provider.tap(carried.sent, AnswerHead(answer.status, answer.headers, kind))
-        listed = carried.guarded.tap() if carried.guarded is not None and answer.status < 400 else None
+        guarded = carried.guarded if answer.status < 400 else None
+        listed = None if guarded is None else guarded.tap(kind, self._note)
         tap = listed or tap
         observed.report = tap.report
         self._streaming = tap.streaming
@@ -113,10 +116,12 @@ class Relay:
         finally:
             carried.response_commitment = digest.hexdigest()
             try:
-                beside_others = held is not None and (listed is not None or held.kept > LARGE_BODY)
-                self._tail = await self._finish(held) if held and beside_others else tap.finish()
+                slow = listed is not None or (held is not None and held.kept > LARGE_BODY)
+                self._tail = await self._finish(tap) if slow else tap.finish()
             finally:  # all requests share what is held
                 self._holding.release()
+        if listed is not None:
+            carried.detail = carried.detail or listed.remark
         if held is not None and len(self._tail) == carried.response_bytes:
             self._head = self._response_head(answer, whole=True)
         if answer.status >= 400:
@@ -183,9 +188,9 @@ class Relay:
         if why is not None:
             self._carried.detail = upstream_errors.detail(why, status)
 
-    async def _finish(self, held: WholeTap) -> bytes:
+    async def _finish(self, tap: Tap) -> bytes:
         """Policies are asked about each thing, like in a long judgement: beside the event loop, and in turn."""
-        return await beside(self._turns, holders_of(self._carried.admitted.principal), held.finish)
+        return await beside(self._turns, holders_of(self._carried.admitted.principal), tap.finish)
 
     async def _pass(self, tap: Tap, chunk: bytes, last: bool) -> None:
         """Send what the tap lets pass of this chunk."""

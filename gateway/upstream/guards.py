@@ -9,15 +9,16 @@ what the provider sent.
 from __future__ import annotations
 
 import abc
+import enum
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from gateway.call import Call
 from gateway.frozen import frozen
 from gateway.identity.key_scope import KeyScope
-from gateway.upstream.taps import MAX_DOCUMENT_BYTES, ProviderReport, json_object
+from gateway.upstream.taps import MAX_DOCUMENT_BYTES, ProviderReport, Tap, json_object
 
 
 @frozen()
@@ -39,10 +40,39 @@ class Guard:
     in_scope: Callable[[KeyScope], Callable[[str], bool] | None]
 
 
+class Shown(enum.Enum):
+    """What policies say of a call of which not everything is known yet."""
+
+    YES = enum.auto()
+    NO = enum.auto()
+    # It depends on the rest: the thing is shown, and calls that use it are judged.
+    UNKNOWN = enum.auto()
+
+
+Sighting = Callable[[str, str], None]
+"""Takes the digest and the definition of a tool that is not as it was approved."""
+
+
+class CallGuard(abc.ABC):
+    """A provider's own way to filter an answer, asked about calls of which not everything is known."""
+
+    @abc.abstractmethod
+    def tap(self, kind: bytes, shown: Callable[[Call], Shown], note: Sighting) -> GuardTap:
+        """The tap of an answer of this media type. `shown` asks the policies of the agent."""
+
+
+class GuardTap(Tap, Protocol):
+    """`remark` says for the log what was filtered, once the tap has finished."""
+
+    remark: str
+
+
 class WholeTap(abc.ABC):
     """The tap of an answer that is held until all of it was read, because something else may have to be sent."""
 
     streaming = False
+
+    remark = ""
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []

@@ -15,7 +15,7 @@ from gateway.body import Body
 from gateway.call import Call
 from gateway.outbound.client import Outgoing
 from gateway.upstream import json_body
-from gateway.upstream.guards import Guard
+from gateway.upstream.guards import CallGuard, Guard
 from gateway.upstream.providers import members
 from gateway.upstream.providers.base import (
     MODEL_EDIT,
@@ -94,10 +94,10 @@ class Azure(OpenAI):
     def prepare(self, call: Call, base_url: str, secret: str | None, headers: Mapping[str, str]) -> Outgoing:
         return request_of(call, without_version(base_url, (_NEW, "/openai")), headers, ("api-key", secret))
 
-    def guard(self, sent: Sent) -> Guard | None:
+    def guard(self, sent: Sent) -> Guard | CallGuard | None:
         """It lists models, and calls name deployments: of those that are listed, policies can say nothing."""
         found = super().guard(sent)
-        return found and replace(found, uses=())
+        return replace(found, uses=()) if isinstance(found, Guard) else found
 
 
 def _moved(call: Call, wanted: str) -> Call:

@@ -31,7 +31,7 @@ from gateway.errors import Denied
 from gateway.frozen import frozen
 from gateway.identity.key_scope import MODEL_LIST
 from gateway.outbound.client import Outgoing
-from gateway.upstream.guards import Guard
+from gateway.upstream.guards import CallGuard, Guard
 from gateway.upstream.providers import members
 from gateway.upstream.providers.rejections import Rejection
 from gateway.upstream.taps import DocumentTap, ReadDocument, Tap
@@ -195,7 +195,7 @@ class Provider(abc.ABC):
     def tap(self, sent: Sent, head: AnswerHead) -> Tap:
         """The tap for one answer."""
 
-    def guard(self, sent: Sent) -> Guard | None:
+    def guard(self, sent: Sent) -> Guard | CallGuard | None:
         """The guard that filters the answer by what its reader may use; None if all of it is for everybody."""
         return model_list(self, sent) if sent.action == MODEL_LIST else None
 

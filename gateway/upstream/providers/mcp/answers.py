@@ -61,7 +61,7 @@ class StreamTap(EventTap):
         if message is None:  # a batch could hold anything
             report.failed = True
             return Event.HIDE
-        if "method" in message:
+        if "method" in message and "result" not in message and "error" not in message:
             return Event.SHOW
         if self._id is not None and is_answer(message, self._id):
             note_created(message, report)
@@ -99,7 +99,8 @@ class AnswerTap(WholeTap):
 def is_answer(message: Mapping[str, Any], of: Id) -> bool:
     """True if a message answers the request with this id. True is not 1."""
     found = message.get("id")
-    return found.__class__ is of.__class__ and found == of and ("result" in message) != ("error" in message)
+    one = ("result" in message) != ("error" in message) and "method" not in message
+    return one and found.__class__ is of.__class__ and found == of
 
 
 def error(of: Id, text: str) -> dict[str, Any]:

@@ -7,7 +7,9 @@ Specification: https://modelcontextprotocol.io/specification/2026-07-28/basic/tr
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -19,7 +21,7 @@ from gateway.mcp.messages import INVALID_REQUEST, PARSE_ERROR, ProtocolError
 from gateway.mcp.pins import Pin, Trust
 from gateway.outbound.client import Outgoing
 from gateway.upstream import json_body
-from gateway.upstream.guards import Guard
+from gateway.upstream.guards import CallGuard, Guard
 from gateway.upstream.providers.base import (
     AnswerHead,
     Edits,
@@ -33,6 +35,7 @@ from gateway.upstream.providers.base import (
     plain_url,
 )
 from gateway.upstream.providers.mcp import answers, requests
+from gateway.upstream.providers.mcp.lists import ToolGuard
 from gateway.upstream.providers.mcp.requests import McpDenied
 from gateway.upstream.providers.rejections import Rejection
 from gateway.upstream.taps import Tap
@@ -100,8 +103,21 @@ class Mcp(Provider):
     def tap(self, sent: Sent, head: AnswerHead) -> Tap:
         return answers.tap(sent, head)
 
-    def guard(self, sent: Sent) -> Guard | None:
-        return None
+    def guard(self, sent: Sent) -> Guard | CallGuard | None:
+        if sent.action != requests.LIST_TOOLS or sent.message_id is None:
+            return None
+        return ToolGuard(
+            sent.message_id, self.pins, functools.partial(self.calling, sent.endpoint), trusted=self.trusted
+        )
+
+    def calling(self, endpoint: Endpoint, name: str, arguments: Mapping[str, Any] | None = None) -> Call:
+        """The call of a tool, to be asked about; without arguments nobody knows them."""
+        tool = requests.called_tool(name, arguments, self.server, self.pins, trusted=self.trusted)
+        protocol = {"method": "tools/call", "version": "", "untrusted": {"client": {}}}
+        asked = replace(endpoint, route=self.routes[0])
+        return call_of(
+            asked, RequestHead(), self.name, b"", None, action=requests.CALL_TOOL, tool=tool, protocol=protocol
+        )
 
     def reject(self, status: int, document: dict[str, Any]) -> Rejection | None:
         """A server's errors are its own; nothing of them is about an account for certain."""
