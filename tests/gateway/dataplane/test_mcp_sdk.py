@@ -1,0 +1,100 @@
+"""The official Python SDK on both sides of the gateway, unmodified: its client, and a server in a process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from gateway.mcp.pins import Pin, tool_digest
+from tests.gateway.dataplane.conftest import Gateway
+from tests.rigs.dataplane.mcp import POLICY, message, serve
+
+pytest.importorskip("mcp.server.mcpserver")
+pytestmark = pytest.mark.slow
+
+PROGRAMS = Path(__file__).parents[1] / "clients" / "programs"
+MORE = """
+allow if input.action in {"mcp.resources.list", "mcp.prompts.list", "mcp.prompts.get"}
+
+allow if input.resource.tool.name == "delete_repo"
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def server(port: int, *more: str) -> AsyncIterator[None]:
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, str(PROGRAMS / "mcp_server_program.py"), str(port), *more,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        for _ in range(600):
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                break
+            await asyncio.sleep(0.05)
+        yield
+    finally:
+        program.terminate()
+        await program.wait()
+
+
+async def listed(port: int) -> dict[str, Pin]:
+    """What the server says of its tools, as if all but one had been approved."""
+    import httpx2
+
+    asked = message("tools/list")
+    headers = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/list"}
+    headers["Accept"] = "application/json, text/event-stream"
+    async with httpx2.AsyncClient() as client:
+        found = await client.post(f"http://127.0.0.1:{port}/mcp", json=asked, headers=headers)
+    tools = json.loads(found.text.rpartition("data: ")[2])["result"]["tools"]
+    return {
+        each["name"]: Pin(each["name"], tool_digest(each), "pinned", each)
+        for each in tools
+        if each["name"] != "delete_repo"
+    }
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy", "2026-07-28"])
+@pytest.mark.parametrize("shape", ["json", "stream"])
+async def test_the_sdk_through_the_gateway(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, mode: str, shape: str
+) -> None:
+    port = free_port()
+    async with server(port, shape):
+        gateway.upstream.port = port
+        serve(gateway, monkeypatch, await listed(port), policy=POLICY + MORE)
+        url = f"http://127.0.0.1:{gateway.port}/github/mcp"
+        client = await asyncio.create_subprocess_exec(
+            sys.executable, str(PROGRAMS / "mcp_client_program.py"), url, gateway.key, mode,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, err = await client.communicate()
+        assert client.returncode == 0, err.decode()[-3000:]
+        told = json.loads(out)
+    assert told == {
+        "version": "2025-11-25" if mode == "legacy" else "2026-07-28",
+        "tools": ["get_issue"],
+        "allowed": "acme/app#7: it does not work",
+        "denied": "policy_denied",
+        "unapproved": "tool_unapproved",
+        "resource": "memo a",
+        "prompt": "please review x = 1",
+    }
+    decided = await gateway.entries("decided")
+    completed = {each["decision"] for each in await gateway.entries("completed")}
+    assert {each["id"] for each in decided if each["allow"]} == completed
