@@ -175,6 +175,35 @@ def operations() -> str:
     )
 
 
+# Tools
+
+
+def tools() -> str:
+    from gateway.control import operations as table
+    from gateway.control.mcp import tools
+
+    parts = []
+    found = tools.made_of(table.every()).values()
+    for writes, title in ((False, "Tools that read"), (True, "Tools that change things")):
+        rows = [
+            (f"`{each.name}`", f"`{each.operation.where}`", _sentence(each.definition["description"]))
+            for each in found
+            if each.operation.writes is writes
+        ]
+        parts += [f"## {title}", _table(("tool", "operation", "does"), rows)]
+    return _page(
+        "Tools for assistants",
+        "Operations of [the control API](api-operations.md) as `/mcp` of the control listener serves them. Which ones an "
+        "operator has follows from its role and its token; those that change things need a token for `mcp:write` as "
+        "well. [Asking the gateway from your editor](../how-to/operate/assistants.md) says how to set it up.",
+        *parts,
+    )
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith("?") else f"{text}."
+
+
 def _body(operation: dict[str, Any]) -> str:
     body = operation.get("requestBody")
     if body is None:
@@ -354,6 +383,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "input.md": input_document,
     "log-entries.md": log_entries,
     "api-operations.md": operations,
+    "assistant-tools.md": tools,
     "providers.md": providers,
     "reason-codes.md": reason_codes,
     "settings.md": settings,

@@ -1,4 +1,4 @@
-"""`POST /mcp` of the control listener: the operator's tools over stateless Streamable HTTP (mcp.md).
+"""`POST /mcp` of the control listener: the operator's tools over stateless Streamable HTTP (assistants.md).
 
 A call is the API's own operation, carried out in this process as the operator whose token was sent, through the same
 checks and threads. Nothing here has a right or a query of its own. Clients of 2025-11-25 and 2025-06-18 begin with

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -234,6 +235,26 @@ def test_a_refusal_ends_it_and_is_shown(
     decided = [each for each in house.entries()[before:] if each["kind"] == "decided"]
     assert 1 <= len(decided) <= calls
     assert not any(each["open"] for each in decided)
+
+
+def test_claude_code_finds_the_tools_of_the_control_listener(house: Live, packages: Path, tmp_path: Path) -> None:
+    assert house.up is not None
+    url = house.up.line(r"control plane (\S+)\)")[1] + "/mcp"
+    house.run("operators", "add", "editor", "--role", "auditor")
+    token = house.run("operators", "token", "create", "editor", "--scope", "read").strip()
+    claude = Agent("claude", "", ("claude", "mcp"), {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"})
+
+    def typed(*arguments: str) -> str:
+        *start, last = arguments
+        done = replace(claude, command=(*claude.command, *start)).start(packages, tmp_path, "", "", last)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    for name, sent in (("gateway", token), ("wrong", token[:-1] + "x")):
+        typed("add", "--transport", "http", name, url, "--header", f"Authorization: Bearer {sent}")
+    listed = typed("list")
+    assert re.search(rf"gateway: {url} \(HTTP\) - .*Connected", listed)
+    assert not re.search(rf"wrong: {url} \(HTTP\) - .*Connected", listed)
 
 
 CLAUDE_SEARCHING = replace(CLAUDE, command=("claude", "--allowedTools", "WebSearch", "-p"))
