@@ -193,8 +193,8 @@ def tools() -> str:
         parts += [f"## {title}", _table(("tool", "operation", "does"), rows)]
     return _page(
         "Tools for assistants",
-        "Operations of [the control API](api-operations.md) as `/mcp` of the control listener serves them. Which ones an "
-        "operator has follows from its role and its token; those that change things need a token for `mcp:write` as "
+        "Operations of [the control API](api-operations.md) as `/mcp` of the control listener serves them. Which ones "
+        "an operator has follows from its role and its token; those that change things need a token for `mcp:write` as "
         "well. [Asking the gateway from your editor](../how-to/operate/assistants.md) says how to set it up.",
         *parts,
     )
