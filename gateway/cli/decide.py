@@ -45,6 +45,16 @@ def decide(
     sender: Annotated[
         str | None, typer.Option("--from", metavar="ADDRESS", help="From where, if its key is for certain networks.")
     ] = None,
+    upstream: Annotated[
+        str | None, typer.Option("--upstream", metavar="NAME", help="At which upstream the tool of --tool is.")
+    ] = None,
+    tool: Annotated[
+        str | None,
+        typer.Option("--tool", metavar="NAME", help="Instead of a file: a call of this tool of an MCP server."),
+    ] = None,
+    arguments: Annotated[
+        str | None, typer.Option("--arguments", metavar="JSON", help="The arguments of the tool, an object.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Print which rules made the answer, and why.")] = False,
     record: Annotated[bool, typer.Option("--record", help="Record it in the audit log, marked as a dry run.")] = False,
 ) -> None:
@@ -56,9 +66,21 @@ def decide(
     from gateway.identity.credentials import public_part
 
     shown = None if key is None else public_part(key)
-    body = {"agent": agent, "route": route, "key": shown, "sender": sender, "explain": explain, "record": record}
+    body: dict[str, Any] = {
+        "agent": agent,
+        "route": route,
+        "key": shown,
+        "sender": sender,
+        "explain": explain,
+        "record": record,
+    }
     try:
-        body |= _call(_read(call, route), route)
+        if tool is not None:
+            body["call"] = _tool_call(upstream, tool, arguments, given=call is not None or route is not None)
+        elif upstream is not None or arguments is not None:
+            raise GatewayError("bad_input", "--upstream and --arguments belong to --tool", hint="say --tool NAME")
+        else:
+            body |= _call(_read(call, route), route)
         with ask.gateway() as gateway:
             found = gateway.send("POST", "decide", body=body, organization=ask.organization)
     except GatewayError as error:
@@ -82,6 +104,25 @@ def _read(call: Path | None, route: str | None) -> bytes:
             return b""
         raise GatewayError("bad_input", "there is no call", hint="give it with -i FILE, or -i - for standard input")
     return files.read(call, code="bad_input")
+
+
+def _tool_call(upstream: str | None, tool: str, arguments: str | None, *, given: bool) -> dict[str, Any]:
+    """The call of a tool of an MCP server."""
+    from gateway.upstream import strict_json
+
+    if given:
+        raise GatewayError("bad_input", "the call is given twice", hint="leave out --tool, or the file and --route")
+    if upstream is None:
+        hint = "say --upstream NAME; `gateway upstreams list` shows them"
+        raise GatewayError("bad_input", "a tool is one of an MCP server", hint=hint)
+    try:
+        parsed = {} if arguments is None else strict_json.parse(arguments.encode("utf-8", "replace"))
+    except Denied as denied:
+        raise GatewayError("bad_input", "; ".join(denied.reasons).replace("the body", "--arguments")) from denied
+    if not isinstance(parsed, dict):
+        raise GatewayError("bad_input", "--arguments must be a JSON object")
+    named = {"name": tool, "arguments": parsed}
+    return {"action": "mcp.tools.call", "resource": {"upstream": upstream, "tool": named}}
 
 
 def _call(raw: bytes, route: str | None) -> dict[str, Any]:
@@ -125,7 +166,8 @@ def _members(found: dict[str, Any], reasons: tuple[str, str]) -> Iterator[tuple[
     """The lines about a decision that policies made."""
     judged, obliged = found["input"], dict(found["obligations"])
     cap = obliged.pop("max_output_tokens", None)
-    yield "call", " ".join(filter(None, (judged["action"], found["model"], "at", judged["resource"]["upstream"])))
+    named = found["model"] or judged["resource"].get("tool", {}).get("name")
+    yield "call", " ".join(filter(None, (judged["action"], named, "at", judged["resource"]["upstream"])))
     yield reasons
     yield "detail", found["detail"] or ""
     yield "cap", "" if cap is None else f"at most {cap:,} output tokens"

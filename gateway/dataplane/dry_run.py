@@ -36,6 +36,7 @@ from gateway.settings import Settings
 from gateway.upstream import routing
 from gateway.upstream.providers import forms
 from gateway.upstream.providers.base import RequestHead, Route, simplest
+from gateway.upstream.providers.mcp.provider import Mcp
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routing import Choices, Destination, Match
 
@@ -186,13 +187,17 @@ class DryRun:
             if not isinstance(part, dict):
                 raise GatewayError("bad_input", f"the call's `{name}` is not an object")
         resource, request = parts["resource"], parts["request"]
-        call = await self._simplest(principal.organization, action, resource.get("upstream"))
+        call = await self._simplest(principal.organization, action, resource.get("upstream"), resource.get("tool"))
         now_ns = time.time_ns()
-        document = build_input(principal, call, now_ns, self._limits.budget.usage(principal, now_ns))
+        usage = self._limits.budget.usage(principal, now_ns)
+        document = build_input(principal, call, now_ns, usage, body=call.tool is not None)
         # Members that are not known here stay, so that the schema names them.
         document = {**given, **document}
         for name, part in parts.items():
+            known_tool = document["resource"].get("tool", {})
             document[name] = {**document[name], **part}
+            if name == "resource" and isinstance(tool := part.get("tool"), dict):
+                document[name]["tool"] = {**known_tool, **tool}
         if "model" in resource and "models" not in resource:
             document["resource"]["models"] = [] if resource["model"] is None else [resource["model"]]
         if "roles" in request and "messages" not in request and isinstance(request["roles"], list):
@@ -203,15 +208,23 @@ class DryRun:
             raise GatewayError("bad_input", message, hint="its form is schemas/input.schema.json")
         return document, call
 
-    async def _simplest(self, organization: str, action: str, name: Any) -> Call:
-        """A call of an action with nothing in it, at the upstream that was named, or the default one."""
+    async def _simplest(self, organization: str, action: str, name: Any, tool: Any) -> Call:
+        """A call of an action with nothing in it but the tool, at the upstream that was named, or the default one."""
         rows = [row for row in await self._reader.upstreams() if row.organization == organization]
         row = next((each for each in rows if (each.default if name is None else each.name == name)), None)
         provider = (row and provider_of(row)) or PROVIDERS["openai"]
+        if row is not None:
+            table = await self._view.routes((await self._view.epochs()).upstreams)
+            known = table.named(organization, row.name)
+            provider = provider if known is None else known.provider
+        upstream = row.name if row else "openai"
+        if isinstance(provider, Mcp):
+            named, arguments = (tool.get("name"), tool.get("arguments")) if isinstance(tool, dict) else (None, None)
+            return provider.simplest(upstream, action, named if isinstance(named, str) else None, arguments)
         route = next((each for each in provider.routes if each.action == action), None)
         if route is None:
             route = Route("POST", f"/{action.replace('.', '/')}", action, "json")
-        return simplest(provider, row.name if row else "openai", route)
+        return simplest(provider, upstream, route)
 
 
 def _usual(choices: Choices) -> Match:

@@ -11,6 +11,8 @@ import pytest
 from gateway.dataplane import registry_view
 from gateway.mcp.exchange import CAPABILITIES_KEY, CLIENT_KEY, NAMED_BY, VERSION_KEY, encoded
 from gateway.mcp.pins import Pin, State, Trust, tool_digest
+from gateway.registry.port import UpstreamRow
+from gateway.upstream.providers.base import Provider
 from gateway.upstream.providers.mcp.provider import Mcp
 from tests.gateway.dataplane.conftest import Gateway, Reply
 from tests.rigs.dataplane.obligations import put_into_force
@@ -56,6 +58,16 @@ def pins(state: State = "pinned", *names: str) -> dict[str, Pin]:
     }
 
 
+def know(monkeypatch: pytest.MonkeyPatch, known: Mapping[str, Pin], trust: Trust = "approve") -> None:
+    """Have every MCP server these tools, in place of those of the registry."""
+    others = registry_view.provider_of
+
+    def provider_of(row: UpstreamRow, *rest: Any) -> Provider | None:
+        return Mcp(row.name, known, trust) if row.provider == "mcp" else others(row, *rest)
+
+    monkeypatch.setattr(registry_view, "provider_of", provider_of)
+
+
 def serve(
     gateway: Gateway,
     monkeypatch: pytest.MonkeyPatch,
@@ -67,7 +79,7 @@ def serve(
 ) -> None:
     """Add the test's upstream as the MCP server `github`."""
     known = pins() if approved is None else approved
-    monkeypatch.setattr(registry_view.mcp, "Mcp", lambda name: Mcp(name, known, trust))
+    know(monkeypatch, known, trust)
     gateway.add_upstream("github", "mcp", base, secret=SECRET)
     put_into_force(gateway, policy)
 

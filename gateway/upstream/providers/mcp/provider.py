@@ -22,6 +22,7 @@ from gateway.mcp.pins import Pin, Trust
 from gateway.outbound.client import Outgoing
 from gateway.upstream import json_body
 from gateway.upstream.guards import CallGuard, Guard
+from gateway.upstream.providers import base
 from gateway.upstream.providers.base import (
     AnswerHead,
     Edits,
@@ -106,18 +107,20 @@ class Mcp(Provider):
     def guard(self, sent: Sent) -> Guard | CallGuard | None:
         if sent.action != requests.LIST_TOOLS or sent.message_id is None:
             return None
-        return ToolGuard(
-            sent.message_id, self.pins, functools.partial(self.calling, sent.endpoint), trusted=self.trusted
-        )
+        asked = functools.partial(self.simplest, sent.endpoint.upstream, requests.CALL_TOOL)
+        return ToolGuard(sent.message_id, self.pins, asked, trusted=self.trusted)
 
-    def calling(self, endpoint: Endpoint, name: str, arguments: Mapping[str, Any] | None = None) -> Call:
-        """The call of a tool, to be asked about; without arguments nobody knows them."""
-        tool = requests.called_tool(name, arguments, self.server, self.pins, trusted=self.trusted)
-        protocol = {"method": "tools/call", "version": "", "untrusted": {"client": {}}}
-        asked = replace(endpoint, route=self.routes[0])
-        return call_of(
-            asked, RequestHead(), self.name, b"", None, action=requests.CALL_TOOL, tool=tool, protocol=protocol
-        )
+    def simplest(
+        self, upstream: str, action: str, tool: str | None = None, arguments: Mapping[str, Any] | None = None
+    ) -> Call:
+        """A call of an action with nothing in it but a tool, to be asked about. Arguments that are None may be any."""
+        route = next((each for each in self.routes if action in each.actions), self.routes[0])
+        method = next((name for name, each in requests.ACTIONS.items() if each == action), "")
+        named = None
+        if tool is not None and action == requests.CALL_TOOL:
+            named = requests.called_tool(tool, arguments, upstream, self.pins, trusted=self.trusted)
+        protocol = {"method": method, "version": "", "untrusted": {"client": {}}}
+        return replace(base.simplest(self, upstream, route, action), tool=named, protocol=protocol)
 
     def reject(self, status: int, document: dict[str, Any]) -> Rejection | None:
         """A server's errors are its own; nothing of them is about an account for certain."""
