@@ -46,6 +46,11 @@ def single_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]
     return found
 
 
+def check_host(headers: Sequence[tuple[bytes, bytes]]) -> None:
+    if sum(name == b"host" for name, _ in headers) != 1:  # RFC 9112, section 3.2
+        raise Problem(400, "bad_request", "the request must have one Host header", hint="send one")
+
+
 def announced(operation: Operation, headers: Mapping[bytes, bytes]) -> int:
     """The most bytes that the body may have; 0 if there is none, which is not waited for (RFC 9112, section 6.3)."""
     most = length(headers, operation.most_bytes)

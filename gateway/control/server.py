@@ -228,8 +228,7 @@ class ControlApi:
             await _send(send, response)
 
     async def _answer(self, scope: Scope, receive: Receive) -> _Response | _Stream:
-        if sum(name == b"host" for name, _ in scope["headers"]) != 1:  # RFC 9112, section 3.2
-            raise Problem(400, "bad_request", "the request must have one Host header", hint="send one")
+        requests.check_host(scope["headers"])
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
         target = raw.split(b"?")[0]
         if scope["method"] in _READING and (static := self._static.get(target.decode("latin-1"))) is not None:

@@ -112,6 +112,7 @@ class McpEndpoint:
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, Any]:
         """The status and the document of the answer; None for no document. Raises `Problem`."""
+        requests.check_host(scope["headers"])
         self._check_origin(scope)
         if scope["method"] != "POST":
             raise Problem(405, "wrong_method", "tools are called by POST", headers=[("allow", "POST")])

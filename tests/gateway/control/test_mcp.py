@@ -101,6 +101,35 @@ def test_a_role_has_the_tools_of_what_it_may_read(control: Control, role: str) -
     )
 
 
+@pytest.mark.parametrize("organization", [None, "acme"])
+@pytest.mark.parametrize(
+    "role", [pytest.param(each, marks=[pytest.mark.slow] * (each != "viewer")) for each in operator_roles.ROLES]
+)
+def test_a_tool_answers_as_the_api_does(control: Control, role: str, organization: str | None) -> None:
+    """Byte for byte, or with the same code; what the API forbids is no tool."""
+    owner = control.operator()
+    owner("POST", "/organizations", {"name": "acme"}).ok(201)
+    for name, home in (("ours", "acme"), ("others", "default")):
+        owner("POST", "/agents", {"name": name}, organization=home).ok(201)
+    client = control.operator("asker", role, organization=organization, scopes=["read"])
+    shown = listed(client)
+    answers = 0
+    for name, tool in EVERY.items():
+        operation = tool.operation
+        if operation.method != "GET" or operation.parameters or "model" in operation.query.model_fields:
+            continue
+        limit = {"limit": str(tools.PAGE)} if "limit" in operation.query.model_fields else {}
+        there = client("GET", operation.path, **limit)
+        if name not in shown:
+            assert there.status == 403, name
+        elif there.status != 200:
+            assert refused(client, name) == there.json["code"], name
+        elif name not in ("show_status", "show_me"):  # these tell the time, and when the token was used
+            assert called(client, name)["content"][0]["text"] == there.raw.decode(), name
+            answers += 1
+    assert answers > 10
+
+
 def test_nothing_is_changed_without_a_token_for_it(control: Control) -> None:
     """Neither a role nor a token for everything is a permission for an assistant."""
     for role in operator_roles.ROLES:
@@ -110,6 +139,11 @@ def test_nothing_is_changed_without_a_token_for_it(control: Control) -> None:
             assert not any(EVERY[name].operation.writes for name in shown), (role, scopes)
             reply = post(client, "tools/call", name="create_agent", arguments={"name": "sneaked-in"})
             assert reply.json["error"]["code"] == messages.INVALID_PARAMS
+    owner = control.operator()
+    for name, tool in EVERY.items():
+        if tool.operation.writes:
+            reply = post(owner, "tools/call", name=name, arguments={})
+            assert reply.json["error"]["code"] == messages.INVALID_PARAMS, name
     with pytest.raises(Exception, match="sneaked-in"):
         queries.agent(control.home.registry, "default", "sneaked-in")
 
