@@ -7,7 +7,7 @@ status` exit with 1. A *remark* may be as somebody wants it.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -21,7 +21,8 @@ from gateway.processes.openness import too_open
 from gateway.processes.status import Facts, Policies
 from gateway.processes.version import version
 from gateway.registry import adoptions
-from gateway.registry.inventory import AgentState, Tenant
+from gateway.registry.agents.needs import Agents, Some
+from gateway.registry.inventory import MOST_KEYS, Tenant
 from gateway.registry.keys.retiring import UNUSED_DAYS
 from gateway.registry.records import BindingRecord
 from gateway.runtime.contacts import Contact
@@ -33,8 +34,6 @@ ORGANIZATION = "default"
 _UNSIGNED_GRACE_SECONDS = 10.0
 _OWED_SECONDS = 10.0
 _NAMES = 3  # named in one line
-_WARNING_NS = 7 * 86_400 * 10**9
-"""So long before it an agent's suspension is told of, if its review is not due before that."""
 _CONTESTED_NS = 30 * 86_400 * 10**9
 _OLD_DAYS = 365
 """A key that signs tokens should not be older."""
@@ -185,15 +184,17 @@ def _contests(facts: Facts) -> Iterator[Finding]:
 
 def _key_uses(facts: Facts, where: str) -> Iterator[Finding]:
     """Keys that will end although somebody uses them, and keys that nobody has used for long."""
-    for each in facts.inventory.retiring:
+    still_used = [each for each in facts.inventory.retiring if facts.uses.get(each.id, 0) >= each.since_ns]
+    for each in still_used[:_NAMES]:
         at = where if each.organization == ORGANIZATION else f" --org {each.organization}{where}"
-        used = facts.uses.get(each.id, 0)
-        if used >= each.since_ns:
-            minutes = max(1, (each.expires_ns - facts.now_ns) // 60_000_000_000)
-            yield _problem(
-                f"key {each.key_id} of agent `{each.agent}` ends in {minutes} min and is still used",
-                f"give the agent its new key, {each.replaced_by}: `gateway keys list {each.agent}{at}`",
-            )
+        minutes = max(1, (each.expires_ns - facts.now_ns) // 60_000_000_000)
+        yield _problem(
+            f"key {each.key_id} of agent `{each.agent}` ends in {minutes} min and is still used",
+            f"give the agent its new key, {each.replaced_by}: `gateway keys list {each.agent}{at}`",
+        )
+    if len(still_used) > _NAMES:
+        message = f"so do {len(still_used) - _NAMES} more keys, and are still used"
+        yield _problem(message, f"`gateway keys list{where}` says which of them are retiring")
     long_ago = facts.now_ns - UNUSED_DAYS * 86_400_000_000_000
     if facts.uses.since_ns is None or facts.uses.since_ns > long_ago:
         return  # not known for so long yet
@@ -202,8 +203,9 @@ def _key_uses(facts: Facts, where: str) -> Iterator[Finding]:
         mine = [each for each in facts.inventory.old_keys if each.organization == tenant.name]
         unused = [each for each in mine if facts.uses.get(each.id, 0) < long_ago]
         if unused:
-            whose = _listed(dict.fromkeys(each.agent for each in unused))
-            many = "a key was" if len(unused) == 1 else f"{len(unused)} keys were"
+            whose = _listed(Some.of(*dict.fromkeys(each.agent for each in unused)))
+            least = "at least " if len(facts.inventory.old_keys) == MOST_KEYS else ""
+            many = "a key was" if len(unused) == 1 else f"{least}{len(unused)} keys were"
             message = f"{many} not used for {UNUSED_DAYS} days, of {whose}"
             yield Finding("remark", message, f"if nobody needs it, type `gateway keys revoke {unused[0].id}{at}`")
 
@@ -295,8 +297,7 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
         if state != "revoked":
             resume = f"`gateway teams resume {team}{at}` lets its agents go on"
             yield Finding("remark", f"team `{team}` of `{tenant.name}` is {state}", resume)
-    active = [each for each in tenant.agents if each.status == "active"]
-    if active and not tenant.upstreams:
+    if tenant.agents.states.get("active") and not tenant.upstreams:
         add = f"type `gateway upstreams add openai --key-env OPENAI_API_KEY{at}`"
         yield _problem(f"organization `{tenant.name}` has no upstream", add)
     by_default = [each.record.default for each in tenant.upstreams] + [each.default for each in tenant.routes]
@@ -325,71 +326,46 @@ def _tenant(facts: Facts, tenant: Tenant, where: str) -> Iterator[Finding]:
     yield from _adoptions(facts, tenant, at)
     for part in facts.parts:
         yield from part.findings(tenant, at)
-    if without := [each.name for each in active if not each.live_keys and each.name != LEGACY]:
+    if (without := tenant.agents.keyless).many:
         yield _problem(f"{_agents(without)} no key that works", f"type `gateway keys create {_one(without)}{at}`")
-    if without := [each.name for each in active if not each.granted]:
+    if (without := tenant.agents.ungranted).many:
         yield _problem(
             f"{_agents(without)} no grant, so every request is denied `no_policy`",
             f"type `gateway bind {_one(without)} BUNDLE{at}`",
         )
-    yield from _unconfirmed(facts, tenant, at)
-    in_force = facts.inventory.activation.bundles if facts.inventory.activation else {}
-    missing: dict[str, list[str]] = {}
-    for binding in tenant.bindings:
-        if binding.subject_kind == "team" and tenant.inactive_teams.get(binding.subject) == "revoked":
-            continue
-        if not binding.agents:
-            yield _applies_to_nobody(binding, at)
-        elif binding.pinned is None and binding.bundle not in in_force:
-            missing.setdefault(binding.bundle, []).append(_subject(binding))
-    for bundle, subjects in missing.items():
+    yield from _unconfirmed(tenant.agents, at)
+    for binding in tenant.bound.idle:
+        yield _applies_to_nobody(binding, at)
+    for bundle, subjects in tenant.bound.missing.items():
         yield _problem(
             f"bundle `{bundle}` is bound to {_listed(subjects)}, but is not in force",
             "commit it to the policies repository, or end the binding with `gateway unbind`",
         )
 
 
-def _unconfirmed(facts: Facts, tenant: Tenant, at: str) -> Iterator[Finding]:
+def _unconfirmed(agents: Agents, at: str) -> Iterator[Finding]:
     """Agents that nobody has confirmed: those that will be suspended, the first one first, and those that may wait."""
-    living = [each for each in tenant.agents if each.status != "revoked"]
-    soon = [each for each in living if _warned(each, facts.now_ns)]
-    if soon:
-        soon.sort(key=lambda each: (each.suspends_ns or 0, each.name))
-        names = [each.name for each in soon]
-        if len(soon) == 1:
-            when = _time(soon[0].suspends_ns or 0)
-            message = f"agent `{names[0]}` will be suspended on {when}, because nobody has reviewed it"
+    if (soon := agents.warned).many:
+        when = [f"`{name}` on {_time(time_ns)}" for name, time_ns in zip(soon.names, agents.suspends_ns, strict=True)]
+        if soon.many == 1:
+            message = f"agent {when[0].replace(' on ', ' will be suspended on ')}, because nobody has reviewed it"
         else:
-            shown = ", ".join(f"`{each.name}` on {_time(each.suspends_ns or 0)}" for each in soon[:_NAMES])
-            more = f" and {len(soon) - _NAMES} more" if len(soon) > _NAMES else ""
-            message = f"agents will be suspended, because nobody has reviewed them: {shown}{more}"
-        yield _problem(message, _review(names, at))
-    gone = [each.name for each in living if each.status == "suspended" and _over(each, facts.now_ns)]
-    if gone:
+            more = f" and {soon.many - len(when)} more" if soon.many > len(when) else ""
+            message = f"agents will be suspended, because nobody has reviewed them: {', '.join(when)}{more}"
+        yield _problem(message, _review(soon, at))
+    if (gone := agents.unconfirmed).many:
         again = f"if it is still wanted: `gateway agents review {_one(gone)}{at}`, then `gateway agents resume`"
         yield Finding("remark", f"{_agents(gone)} not been reviewed in time, and cannot be resumed before", again)
-    known = {*gone, *(each.name for each in soon)}
-    if late := [each.name for each in living if each.overdue and each.name not in known]:
+    if (late := agents.overdue).many:
         yield Finding("remark", f"{_agents(late)} not been reviewed in time", _review(late, at))
-
-
-def _warned(agent: AgentState, now_ns: int) -> bool:
-    """True if an agent will be suspended within a week, or its review is due."""
-    if agent.suspends_ns is None or agent.status != "active" or _over(agent, now_ns):
-        return False
-    return agent.overdue or agent.suspends_ns - now_ns < _WARNING_NS
-
-
-def _over(agent: AgentState, now_ns: int) -> bool:
-    return agent.suspends_ns is not None and agent.suspends_ns <= now_ns
 
 
 def _time(time_ns: int) -> str:
     return datetime.fromtimestamp(time_ns // 10**9, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _review(names: list[str], at: str) -> str:
-    return f"ask its owner, then type `gateway agents review {_one(names)}{at}`, or retire it"
+def _review(some: Some, at: str) -> str:
+    return f"ask its owner, then type `gateway agents review {_one(some)}{at}`, or retire it"
 
 
 def _adoptions(facts: Facts, tenant: Tenant, at: str) -> Iterator[Finding]:
@@ -403,13 +379,13 @@ def _adoptions(facts: Facts, tenant: Tenant, at: str) -> Iterator[Finding]:
             yield _problem(message, end)
         else:
             yield Finding("remark", message, f"type `gateway adopt status{at}`")
-    if not tenant.adoptions and any(each.name == LEGACY and not each.live_keys for each in tenant.agents):
+    if not tenant.adoptions and tenant.agents.is_idle:
         retire = f"type `gateway agents retire {LEGACY}{at}`"
         yield Finding("remark", f"agent `{LEGACY}` of `{tenant.name}` has nothing left to do", retire)
 
 
 def _applies_to_nobody(binding: BindingRecord, at: str) -> Finding:
-    subject = _subject(binding)
+    subject = binding.named
     effect = "the guard" if binding.effect == "guard" else "the grant"
     if binding.subject_kind == "team":
         join = f"type `gateway agents update AGENT --team {binding.subject}{at}`"
@@ -421,39 +397,30 @@ def _applies_to_nobody(binding: BindingRecord, at: str) -> Finding:
     )
 
 
-def _subject(binding: BindingRecord) -> str:
-    prefix = {"agent": "", "team": "team:", "organization": "org:"}[binding.subject_kind]
-    return f"{prefix}{binding.subject}"
-
-
 def _agents_at_all(facts: Facts, where: str) -> Iterator[Finding]:
-    if not any(tenant.agents for tenant in facts.inventory.tenants):
+    if not any(tenant.agents.states for tenant in facts.inventory.tenants):
         yield _problem("no agent is registered", f"type `gateway agents register NAME{where}`")
 
 
 def _unused_bundles(facts: Facts, where: str) -> Iterator[Finding]:
     active = facts.inventory.activation
-    bound = {binding.bundle for tenant in facts.inventory.tenants for binding in tenant.bindings}
+    bound = {bundle for tenant in facts.inventory.tenants for bundle in tenant.bound.bundles}
     for name in sorted(set(active.bundles) - bound) if active else []:
         message = f"bundle `{name}` is in force, but nobody is bound to it"
         yield Finding("remark", message, f"type `gateway bind AGENT {name}{where}` if it should judge anybody")
 
 
-def _agents(names: list[str]) -> str:
+def _agents(some: Some) -> str:
     """The subject of a sentence about agents, with its verb."""
-    if len(names) == 1:
-        return f"agent `{names[0]}` has"
-    return f"agents {_listed(names)} have"
+    return f"agent {_listed(some)} has" if some.many == 1 else f"agents {_listed(some)} have"
 
 
-def _listed(names: Iterable[str]) -> str:
-    *first, last = [f"`{name}`" for name in names]
-    if not first:
-        return last
-    if len(first) + 1 > _NAMES:
-        return f"{', '.join(first[:_NAMES])} and {len(first) + 1 - _NAMES} more"
-    return f"{', '.join(first)} and {last}"
+def _listed(some: Some) -> str:
+    *first, last = [f"`{name}`" for name in some.names]
+    if some.many > len(some.names):
+        return f"{', '.join([*first, last])} and {some.many - len(some.names)} more"
+    return f"{', '.join(first)} and {last}" if first else last
 
 
-def _one(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else "AGENT"
+def _one(some: Some) -> str:
+    return some.names[0] if some.many == 1 else "AGENT"

@@ -69,7 +69,7 @@ class KeyDuties:
         """Record once of each retiring key that it is still used although it will end soon."""
         with self._registry.read() as session:
             found = retiring.in_last_hours(session, time.time_ns())
-        used = key_uses.read(self._store.path) if found else {}
+        used = key_uses.of(self._store.path, [each.id for each in found]) if found else {}
         for each in found:
             if each.id in self._reminded or used.get(each.id, 0) < each.since_ns:
                 continue

@@ -187,6 +187,7 @@ def look(settings: Settings, opened: Registry | None = None) -> Facts:
         if opened is None:
             registry.close()
     logs, refusal = _logs(data)
+    looked_at = [*(each.id for each in found.retiring), *(each.id for each in found.old_keys)]
     vault = Vault.tried(KeySource.of(settings))
     return Facts(
         now_ns=now_ns,
@@ -202,7 +203,7 @@ def look(settings: Settings, opened: Registry | None = None) -> Facts:
         parts=nouns,
         edited=edited,
         outages=outages.read(data.runtime_db, members(data), now_ns),
-        uses=key_uses.read(data.runtime_db),
+        uses=key_uses.read(data.runtime_db, looked_at),
         clients=[each for each in legacy_clients.read(data.runtime_db) if not each.moved(now_ns)],
         token_keys=token_keys.states(data.keys),
         access=access(data),
@@ -432,7 +433,7 @@ def document(facts: Facts) -> dict[str, Any]:
 
 def count(facts: Facts, state: str) -> int:
     """The number of agents of all organizations in this state."""
-    return sum(agent.status == state for tenant in facts.inventory.tenants for agent in tenant.agents)
+    return sum(tenant.agents.states.get(state, 0) for tenant in facts.inventory.tenants)
 
 
 def _author(facts: Facts) -> str:

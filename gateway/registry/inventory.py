@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
@@ -11,16 +12,18 @@ from sqlmodel import Session, col, select
 from gateway.errors import GatewayError
 from gateway.registry import adoptions, contests, emergency_stops, queries, row_records, webhooks
 from gateway.registry.adoptions import AdoptionRecord
-from gateway.registry.agents import review_dates
+from gateway.registry.agents import needs
+from gateway.registry.agents.needs import Agents
 from gateway.registry.agents.states import ENDED
 from gateway.registry.contests import ContestRecord
 from gateway.registry.database import Registry
 from gateway.registry.keys import retiring
 from gateway.registry.keys.retiring import Old, Retiring
-from gateway.registry.models import Agent, ApiKey, LegacyKey, Organization, Outbox, Team, Upstream
+from gateway.registry.models import Agent, Organization, Outbox, Team, Upstream
+from gateway.registry.policies import bound as bindings
+from gateway.registry.policies.bound import Bound
 from gateway.registry.records import (
     ActivationRecord,
-    BindingRecord,
     RouteRecord,
     StopRecord,
     UpstreamRecord,
@@ -28,22 +31,8 @@ from gateway.registry.records import (
 )
 from gateway.secrets.vault import SealedPlace, Vault
 
-
-@dataclass(frozen=True, slots=True)
-class AgentState:
-    """An agent that has not ended by itself: how many keys of it work, and whether any grant applies to it.
-
-    `status` is also `expired` or, if its team or organization is, `revoked`.
-    """
-
-    name: str
-    status: str
-    live_keys: int
-    granted: bool
-    # Nobody has confirmed it for longer than its `review_days`.
-    overdue: bool = False
-    # When it is or was suspended for that; None where no rule says so.
-    suspends_ns: int | None = None
+MOST_KEYS: Final = 5000
+"""So many keys of each sort are looked at, those that end first and the oldest ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +53,8 @@ class Tenant:
     status: str
     # The names of the teams that are not active, with their states.
     inactive_teams: dict[str, str]
-    agents: list[AgentState]
-    bindings: list[BindingRecord]
+    agents: Agents
+    bound: Bound
     upstreams: list[UpstreamState]
     routes: list[RouteRecord]
     webhooks: list[WebhookRecord]
@@ -95,13 +84,15 @@ def take(registry: Registry, now_ns: int) -> Inventory:
     with registry.read() as session:
         owed, since = session.exec(select(func.count(), func.min(Outbox.created_ns)).select_from(Outbox)).one()
         organizations = session.exec(select(Organization).order_by(Organization.name)).all()
+        activation = queries.current_activation(session)
+        in_force = frozenset(activation.bundles if activation else ())
         return Inventory(
-            [_tenant(session, each, now_ns) for each in organizations],
-            queries.current_activation(session),
+            [_tenant(session, each, in_force, now_ns) for each in organizations],
+            activation,
             owed,
             since,
-            retiring=retiring.in_last_hours(session, now_ns),
-            old_keys=retiring.old(session, now_ns),
+            retiring=retiring.in_last_hours(session, now_ns, MOST_KEYS),
+            old_keys=retiring.old(session, now_ns, MOST_KEYS),
             stops=emergency_stops.in_force(session),
             contests=contests.contests(session),
         )
@@ -148,49 +139,13 @@ def _fault(error: GatewayError) -> str:
     return f"{error.message}; {error.hint}" if error.hint else error.message
 
 
-def _tenant(session: Session, owner: Organization, now_ns: int) -> Tenant:
-    bindings = queries.bindings_in_force(session, owner)
-    grants = [binding for binding in bindings if binding.effect == "grant" and not binding.shadow]
-    granted = {name for binding in grants for name in binding.agents}
-    live = (ApiKey.organization_id == owner.id, col(ApiKey.revoked_ns).is_(None))
-    keys: dict[str, int] = {}
-    for agent_id, expires_ns in session.exec(select(ApiKey.agent_id, ApiKey.expires_ns).where(*live)):
-        keys[agent_id] = keys.get(agent_id, 0) + (expires_ns is None or expires_ns > now_ns)
-    # Also those whose time is over: what is to be done about them is not a new key.
-    shared = select(LegacyKey.agent_id).where(LegacyKey.organization_id == owner.id)
-    for agent_id in session.exec(shared.where(col(LegacyKey.revoked_ns).is_(None))):
-        keys[agent_id] = keys.get(agent_id, 0) + 1
+def _tenant(session: Session, owner: Organization, in_force: frozenset[str], now_ns: int) -> Tenant:
     teams = select(Team.name, Team.status).where(Team.organization_id == owner.id, Team.status != "active")
     inactive = dict(session.exec(teams.order_by(Team.name)).all())
-
-    def status(agent: Agent) -> str:
-        if "revoked" in (owner.status, inactive.get(agent.team)):
-            return "revoked"
-        if agent.expires_ns is not None and agent.expires_ns <= now_ns:
-            return "expired"
-        return review_dates.status(agent.status, suspends_ns(agent), now_ns)
-
-    def suspends_ns(agent: Agent) -> int | None:
-        return review_dates.suspends_ns(agent, owner, agent.created_ns)
-
-    def overdue(agent: Agent) -> bool:
-        due_ns = review_dates.due_ns(agent, owner, agent.created_ns)
-        return due_ns is not None and due_ns < now_ns
-
-    agents = [
-        AgentState(
-            each.name,
-            status(each),
-            keys.get(each.id, 0),
-            each.name in granted,
-            overdue(each),
-            suspends_ns(each),
-        )
-        for each in queries.live_members(session, owner, "organization", owner.id)
-    ]
+    agents, bound = needs.look(session, owner, now_ns), bindings.look(session, owner, in_force)
     routes, hooks = queries.routes_of(session, owner), webhooks.records_of(session, owner)
     upstreams, adopted = _upstreams(session, owner), _adoptions(session, owner)
-    return Tenant(owner.name, owner.status, inactive, agents, bindings, upstreams, routes, hooks, adopted)
+    return Tenant(owner.name, owner.status, inactive, agents, bound, upstreams, routes, hooks, adopted)
 
 
 def _upstreams(session: Session, owner: Organization) -> list[UpstreamState]:

@@ -288,6 +288,11 @@ class BindingRecord:
     agents: list[str] = field(default_factory=list)
 
     @property
+    def named(self) -> str:
+        """The subject as commands name it."""
+        return {"agent": "", "team": "team:", "organization": "org:"}[self.subject_kind] + self.subject
+
+    @property
     def counts_as(self) -> str:
         """Its effect, as lists show it."""
         return f"shadow {self.effect}" if self.shadow else self.effect

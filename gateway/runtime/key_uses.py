@@ -115,9 +115,9 @@ class LastUses(dict[str, int]):
     since_ns: int | None = None
 
 
-def read(path: Path) -> LastUses:
-    """Return the last uses of keys that all workers have seen."""
-    found = LastUses(seen(path, "SELECT key, used_ns FROM key_use"))
+def read(path: Path, keys: Sequence[str]) -> LastUses:
+    """Return the last uses of these keys that all workers have seen."""
+    found = LastUses(of(path, [*keys, _SINCE]))
     found.since_ns = found.pop(_SINCE, None)
     return found
 

@@ -48,13 +48,18 @@ def status(stored: str, suspends_ns: int | None, now_ns: int) -> str:
     return "suspended" if stored == "active" and suspends_ns is not None and suspends_ns <= now_ns else stored
 
 
+def due(owner: Organization) -> ColumnElement[int]:
+    """What `due_ns` says of the agents of an organization, as a column."""
+    days: Any = func.coalesce(col(Agent.review_days), owner.review_days)
+    since: ColumnElement[int] = func.coalesce(col(Agent.reviewed_ns), col(Agent.created_ns))
+    return since + cast(days, BigInteger) * DAY_NS
+
+
 def late(owner: Organization, now_ns: int) -> ColumnElement[bool]:
     """The agents of an organization that are active in their rows, but suspended: as a condition of a query."""
     if owner.suspend_after_days is None:
         return false()
-    days: Any = func.coalesce(col(Agent.review_days), owner.review_days)
-    since: Any = func.coalesce(col(Agent.reviewed_ns), col(Agent.created_ns))
-    end = since + cast(days + owner.suspend_after_days, BigInteger) * DAY_NS
+    end = due(owner) + owner.suspend_after_days * DAY_NS
     return and_(col(Agent.status) == "active", end.is_not(None), end <= now_ns)
 
 

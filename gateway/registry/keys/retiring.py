@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import or_
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from gateway.registry import change_entries as entries
@@ -38,46 +39,46 @@ class Old:
     """A living key that was made long ago."""
 
     id: str
-    key_id: str
     organization: str
     agent: str
 
 
-def in_last_hours(session: Session, now_ns: int) -> list[Retiring]:
-    """The retiring keys of all organizations that will end soon."""
-    soon = now_ns + LAST_HOURS * _HOUR_NS
+def in_last_hours(session: Session, now_ns: int, most: int | None = None) -> list[Retiring]:
+    """The retiring keys of all organizations that will end soon, or as many of them, the first to end first."""
+    left: Any = col(ApiKey.expires_ns) - now_ns
+    successor = aliased(ApiKey)
     rows = session.exec(
-        select(ApiKey, Agent, Organization.name)
+        select(ApiKey, Agent, Organization.name, successor.created_ns)
         .select_from(ApiKey)
         .join(Agent)
         .join(Organization, col(Organization.id) == ApiKey.organization_id)
+        .join(successor, col(successor.id) == ApiKey.replaced_by)
         .where(
-            col(ApiKey.replaced_by).is_not(None),
             col(ApiKey.revoked_ns).is_(None),
-            col(ApiKey.expires_ns) > now_ns,
-            col(ApiKey.expires_ns) <= soon,
+            left > 0,
+            left <= LAST_HOURS * _HOUR_NS,
+            left * 4 <= col(ApiKey.expires_ns) - col(successor.created_ns),
             col(Agent.status).not_in(agent_states.ENDED),
         )
-        .order_by(col(ApiKey.id))
+        .order_by(col(ApiKey.expires_ns), col(ApiKey.id))
+        .limit(most)
     ).all()
     found = []
-    for key, holder, organization in rows:
-        successor = session.get(ApiKey, key.replaced_by)
-        if successor is None or key.expires_ns is None:
-            continue
-        since = key.expires_ns - min(LAST_HOURS * _HOUR_NS, (key.expires_ns - successor.created_ns) // 4)
-        if since <= now_ns:
-            named = (key.id, key.shown_id, organization, holder.name, successor.id)
-            fields = {**entries.key(holder, key), "replaced_by": successor.id}
-            found.append(Retiring(*named, since, key.expires_ns, fields))
+    for key, holder, organization, made_ns in rows:
+        if key.replaced_by is None or key.expires_ns is None:
+            continue  # never: the conditions say so
+        since = key.expires_ns - min(LAST_HOURS * _HOUR_NS, (key.expires_ns - made_ns) // 4)
+        named = (key.id, key.shown_id, organization, holder.name, key.replaced_by)
+        fields = {**entries.key(holder, key), "replaced_by": key.replaced_by}
+        found.append(Retiring(*named, since, key.expires_ns, fields))
     return found
 
 
-def old(session: Session, now_ns: int) -> list[Old]:
-    """The living keys of all organizations that are older than `UNUSED_DAYS`."""
+def old(session: Session, now_ns: int, most: int) -> list[Old]:
+    """The living keys of all organizations that are older than `UNUSED_DAYS`, or as many of them, the oldest."""
     before = now_ns - UNUSED_DAYS * 24 * _HOUR_NS
     rows = session.exec(
-        select(ApiKey, Organization.name, Agent.name)
+        select(ApiKey.id, Organization.name, Agent.name)
         .select_from(ApiKey)
         .join(Agent)
         .join(Organization, col(Organization.id) == ApiKey.organization_id)
@@ -88,5 +89,6 @@ def old(session: Session, now_ns: int) -> list[Old]:
             col(Agent.status).not_in(agent_states.ENDED),
         )
         .order_by(col(ApiKey.id))
+        .limit(most)
     )
-    return [Old(key.id, key.shown_id, organization, agent) for key, organization, agent in rows]
+    return [Old(*row) for row in rows]

@@ -153,18 +153,18 @@ def test_an_agent_is_reviewed_in_time_or_remarked(at: Run, home: Home) -> None:
     at("agents", "register", "bot", "--review-days", "30")
     at("agents", "register", "other")
 
-    def overdue(days: int) -> list[str]:
-        found = inventory.take(home.registry, time.time_ns() + days * 86400 * 10**9)
-        return [each.name for tenant in found.tenants for each in tenant.agents if each.overdue]
+    def overdue(days: int) -> tuple[str, ...]:
+        (tenant,) = inventory.take(home.registry, time.time_ns() + days * 86400 * 10**9).tenants
+        return tenant.agents.overdue.names
 
-    assert (overdue(29), overdue(31)) == ([], ["bot"])
+    assert (overdue(29), overdue(31)) == ((), ("bot",))
     assert at("agents", "review", "bot", "--reason", "still wanted").out.endswith("now version 2\n")
     with home.registry.write() as session:
         session.connection().exec_driver_sql("UPDATE agent SET created_ns = 1")
-    assert (overdue(29), overdue(31)) == ([], ["bot"])
+    assert (overdue(29), overdue(31)) == ((), ("bot",))
     assert at("agents", "show", "bot", "--json").json["reason"] == "still wanted"
     at("agents", "update", "bot", "--review-days", "0")
-    assert overdue(400) == []
+    assert overdue(400) == ()
     assert "every 1 to 3660 days" in at("agents", "update", "bot", "--review-days", "-1").complains()
     at("agents", "retire", "bot")
     assert "agent `bot` is retired" in at("agents", "review", "bot").complains()

@@ -14,8 +14,10 @@ from gateway.processes import findings, status
 from gateway.processes.creation import create
 from gateway.processes.status import Facts, Logs, LogStatus, Process
 from gateway.processes.version import version
+from gateway.registry.agents.needs import Agents, Some
 from gateway.registry.database import Registry
-from gateway.registry.inventory import AgentState, Tenant
+from gateway.registry.inventory import Tenant
+from gateway.registry.policies.bound import Bound
 from gateway.settings import Settings
 
 ADDRESSES = {"data_plane": "http://127.0.0.1:8080", "control_plane": "http://127.0.0.1:8081"}
@@ -134,15 +136,14 @@ def test_an_old_or_broken_key_of_tokens(facts: Facts, settings: Settings) -> Non
 def test_agents_that_will_be_suspended_are_told_of_before(facts: Facts, settings: Settings) -> None:
     day = 86_400 * SECOND
     now_ns = 1_800_000_000 * SECOND  # 2027-01-15T08:00:00Z
-    agents = [
-        AgentState("late", "active", 1, granted=True, overdue=True),
-        AgentState("warned", "active", 1, granted=True, overdue=True, suspends_ns=now_ns + 9 * day),
-        AgentState("soon", "active", 1, granted=True, suspends_ns=now_ns + 3 * day),
-        AgentState("fine", "active", 1, granted=True, suspends_ns=now_ns + 30 * day),
-        AgentState("gone", "suspended", 1, granted=True, overdue=True, suspends_ns=now_ns - day),
-        AgentState("revoked", "revoked", 1, granted=True, overdue=True, suspends_ns=now_ns + day),
-    ]
-    tenant = Tenant("default", "active", {}, agents, [], [], [], [], [])
+    agents = Agents(
+        {"active": 4, "suspended": 1},
+        warned=Some.of("soon", "warned"),
+        suspends_ns=(now_ns + 3 * day, now_ns + 9 * day),
+        unconfirmed=Some.of("gone"),
+        overdue=Some(5, ("early", "late", "later")),
+    )
+    tenant = Tenant("default", "active", {}, agents, Bound(), [], [], [], [])
     facts = replace(facts, now_ns=now_ns, inventory=replace(facts.inventory, tenants=[tenant]))
     assert [each for each in said(facts, settings) if "review" in each[1]] == [
         (
@@ -151,9 +152,9 @@ def test_agents_that_will_be_suspended_are_told_of_before(facts: Facts, settings
             "`soon` on 2027-01-18 08:00 UTC, `warned` on 2027-01-24 08:00 UTC",
         ),
         ("remark", "agent `gone` has not been reviewed in time, and cannot be resumed before"),
-        ("remark", "agent `late` has not been reviewed in time"),
+        ("remark", "agents `early`, `late`, `later` and 2 more have not been reviewed in time"),
     ]
-    tenant = replace(tenant, agents=agents[1:2])
+    tenant = replace(tenant, agents=Agents(warned=Some.of("warned"), suspends_ns=(now_ns + 9 * day,)))
     facts = replace(facts, inventory=replace(facts.inventory, tenants=[tenant]))
     assert (
         "problem",

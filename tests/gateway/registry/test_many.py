@@ -35,8 +35,8 @@ def test_looking_at_many_agents(home: Home) -> None:
         session.connection().exec_driver_sql("UPDATE agent SET name = 'early-' || name")
     fill(registry, Peppers.load(home.data.keys), AGENTS - AGENTS // 10)
     found = inventory.take(registry, time.time_ns())
-    assert len(found.tenants[0].bindings) == AGENTS
-    assert all(each.agents == [each.subject] for each in found.tenants[0].bindings)
+    assert found.tenants[0].agents.states == {"active": AGENTS}
+    assert found.tenants[0].bound.bundles == {"support"}
     assert seconds(look) < 30 * few
     assert inventory.beginning(registry).agents == AGENTS
     assert seconds(lambda: inventory.beginning(registry)) < few / 2
