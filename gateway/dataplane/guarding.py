@@ -19,7 +19,6 @@ from gateway.call import Call
 from gateway.identity.principals import Principal
 from gateway.policy import authorization
 from gateway.policy.cache import Panel
-from gateway.policy.decision import ALLOWED, APPROVAL
 from gateway.upstream.guards import CallGuard, Guard, GuardTap, ListTap, Shown, Sighting
 
 _SECONDS: Final = 1.0  # for judging a list; a list that takes longer stays whole
@@ -58,17 +57,15 @@ class Guarded:
         return ListTap(guard, among, strict=inside is not None)
 
     def _shown(self, call: Call) -> Shown:
-        """Ask about a call whose content nobody knows. Policies that read content may say something else of it then."""
+        """Ask about a call whose content nobody knows."""
         scope = self._principal.scope
         if scope is not None and replace(scope, networks=()).outside(call.action, call.models, None):
             return Shown.NO
         self._ends = self._ends or time.monotonic() + _SECONDS
-        found = authorization.decide(
+        found = authorization.foreseen(
             self._judges, self._principal, call, time.time_ns(), ends=self._ends, usage=self._usage
         )
-        if found.code in (ALLOWED, APPROVAL):
-            return Shown.YES
-        return Shown.UNKNOWN if found.content or found.code == "policy_deadline" else Shown.NO
+        return Shown.UNKNOWN if found is None else Shown.YES if found else Shown.NO
 
     def _asks(self, guard: Guard) -> bool:
         """True if there is a call to ask about, and policies that can look at what it uses."""

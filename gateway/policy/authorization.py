@@ -26,7 +26,7 @@ from gateway.frozen import frozen
 from gateway.identity.key_scope import KeyScope
 from gateway.identity.principals import Effect, Principal
 from gateway.policy.approvals import MAX_BYTES, MAX_REQUIREMENTS, Requirement, are_given, documents
-from gateway.policy.cache import CompiledBundle, Panel, PolicyCache
+from gateway.policy.cache import CompiledBundle, Panel, PolicyCache, content_paths
 from gateway.policy.decision import ALLOWED, APPROVAL, MAX_INTEGER, Verdict, combine, lowest, read
 from gateway.policy.input import build_input, content_of, kept_of
 from gateway.policy.obligations import NOTHING, Obligations, together
@@ -163,6 +163,34 @@ def decide(
     body = judges.reads_content
     document = build_input(principal, call, now_ns, usage, body=body, clock=clock, approval=approval)
     return _judge(judges, document, now_ns, seed, foreign, ends)
+
+
+def foreseen(
+    judges: Panel, principal: Principal, call: Call, now_ns: int, *, ends: float, usage: Mapping[str, Any]
+) -> bool | None:
+    """Whether a call whose content nobody knows could be allowed; None if that depends on it, or cannot be told.
+
+    False is certain: a bundle that does not read content refuses, or one denies by a rule that does not.
+    """
+    if judges.refusal is not None:
+        return False
+    document = build_input(principal, call, now_ns, usage)
+    seed = secrets.randbelow(MAX_INTEGER) if judges.nondeterministic else None
+    verdicts: list[tuple[Effect, Verdict]] = []
+    unsure = False
+    for member in judges.members:
+        bundle = member.bundle
+        verdict, _ = asked(bundle, member.ref.name, member.effect, document, now_ns, seed, ends)
+        verdicts.append((member.effect, verdict))
+        if verdict.code in (ALLOWED, APPROVAL):
+            continue
+        reads = content_of(content_paths(bundle.input_paths), document)
+        if verdict.code != "policy_deadline" and not reads:
+            return False
+        if verdict.code == "policy_denied" and verdict.reasons and not bundle.denies_by_content:
+            return False
+        unsure = True
+    return None if unsure else combine(verdicts).code in (ALLOWED, APPROVAL)
 
 
 def enforce(

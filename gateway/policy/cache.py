@@ -45,6 +45,8 @@ class CompiledBundle:
     models: bool
     """It judges every model that a call names. Otherwise it may have looked at the first one only."""
     nondeterministic: bool
+    denies_by_content: bool = True
+    """Its `deny` can depend on content. If it cannot, what it denies without content it denies with any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ def ready(policies: pe.Policies, manifest: Manifest, digest: str) -> CompiledBun
         input_paths=facts.input_paths,
         models=manifest.models,
         nondeterministic=bool(facts.nondeterministic),
+        denies_by_content=bool(content_paths(policies.facts(f"{manifest.entrypoint}.deny").input_paths)),
     )
 
 

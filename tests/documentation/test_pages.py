@@ -34,7 +34,7 @@ TYPED = ("sh", "console", "text", "python", "hidden")
 _WITH_BUNDLES = """
 gateway init
 cp -r "$CLONE/policies" .
-cp -r policies/analytics policies/baseline policies/coding policies/support .gateway/policies
+cp -r policies/analytics policies/baseline policies/coding policies/support policies/tools .gateway/policies
 git -C .gateway/policies add . && git -C .gateway/policies commit -qm "The bundles to copy"
 gateway agents register report-bot
 gateway agents register support-bot
@@ -44,7 +44,8 @@ echo "You help." > prompt.txt
 BEFORE = {
     "policies/README.md": 'cp -r "$CLONE/policies" .',
     **dict.fromkeys(
-        [f"policies/{name}/README.md" for name in ("analytics", "baseline", "coding", "support")], _WITH_BUNDLES
+        [f"policies/{name}/README.md" for name in ("analytics", "baseline", "coding", "support", "tools")],
+        _WITH_BUNDLES,
     ),
     "gateway/processes/starter_bundle/README.md": """
 gateway init

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import orjson
 import pytest
 
-from tests.gateway.dataplane.conftest import Gateway, answer, stream
+from gateway.policy import bundle as policy_bundle
+from gateway.registry.policies import activations
+from gateway.registry.records import BundleRecord
+from tests.gateway.dataplane.conftest import ACTOR, Gateway, answer, stream
 from tests.rigs.dataplane.mcp import SECRET, TOOLS, ask, event, headers, message, old, pins, result, serve
+from tests.rigs.dataplane.obligations import put_into_force
+
+ROOT = Path(__file__).parents[3]
 
 
 async def test_a_tool_call_is_judged_by_its_arguments(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,3 +223,42 @@ async def test_no_tool_is_shown_of_a_list_that_cannot_be_read(
         gateway.upstream.handler = found
         reply = await ask(gateway, "tools/list")
         assert (reply.status, b"get_issue" in reply.body) == (200, False), reply.body
+
+
+async def test_what_is_denied_with_any_arguments_is_not_shown(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = """package bot.authz
+
+    default allow := false
+
+    allow if input.action == "mcp.tools.list"
+
+    allow if startswith(input.resource.tool.arguments.repo, "acme/")
+
+    deny contains "not this one" if { input.resource.tool.name == "delete_repo" }
+    """
+    serve(gateway, monkeypatch, policy=policy)
+    assert await names(gateway) == ["get_issue", "list_issues"]
+    (completed,) = await gateway.entries("completed")
+    told = "of 4 tools 2 are shown; 1 are not approved; of 2 policies could not tell without their arguments"
+    assert completed["detail"] == told
+    # A denial that reads arguments says nothing without them.
+    put_into_force(gateway, policy.replace('"delete_repo" }', '"delete_repo"; not input.resource.tool.arguments.x }'))
+    assert await names(gateway) == ["get_issue", "list_issues", "delete_repo"]
+
+
+async def test_the_bundle_of_tools(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """policies/tools: what it lists is shown, and called with the arguments that it says."""
+    files = {path.name: path.read_bytes() for path in (ROOT / "policies" / "tools").iterdir()}
+    digest = policy_bundle.publish(gateway.data.bundles, files)
+    serve(gateway, monkeypatch)
+    gateway.plane._policies.load(digest)
+    record = BundleRecord(name="bot", commit="e" * 40, digest=digest, author="", entrypoint="data.tools.authz")
+    activations.activate(gateway.registry, actor=ACTOR, commit="e" * 40, author="dana", bundles=[record])
+    assert await names(gateway) == ["get_issue", "list_issues"]
+    gateway.upstream.handler = answer(result({"content": []}))
+    for repo, status in (("acme/app", 200), ("other/app", 403)):
+        assert (await ask(gateway, "tools/call", {"name": "get_issue", "arguments": {"repo": repo}})).status == status
+    refused = await ask(gateway, "tools/call", {"name": "delete_repo", "arguments": {"repo": "acme/app"}})
+    assert "this tool is not on the list" in refused.json["error"]["message"]

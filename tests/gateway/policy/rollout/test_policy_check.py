@@ -51,7 +51,7 @@ def test_a_good_bundle() -> None:
 def test_the_bundles_of_this_repository() -> None:
     paths = [path for path in (ROOT / "policies").rglob("*") if path.is_file()]
     files = {path.relative_to(ROOT / "policies").as_posix(): path.read_bytes() for path in paths}
-    assert set(directories(files)) == {"support", "analytics", "baseline", "coding"}
+    assert set(directories(files)) == {"support", "analytics", "baseline", "coding", "tools"}
     assert check(directories(files)) == []
 
 
