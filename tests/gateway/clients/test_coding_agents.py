@@ -237,24 +237,30 @@ def test_a_refusal_ends_it_and_is_shown(
     assert not any(each["open"] for each in decided)
 
 
-def test_claude_code_finds_the_tools_of_the_control_listener(house: Live, packages: Path, tmp_path: Path) -> None:
+def test_claude_code_asks_the_control_listener(
+    house: Live, keys: dict[str, str], packages: Path, tmp_path: Path
+) -> None:
+    """Its tools are found, and a wrong token is told apart. Then the model has one called, as assistants.md says."""
     assert house.up is not None
     url = house.up.line(r"control plane (\S+)\)")[1] + "/mcp"
     house.run("operators", "add", "editor", "--role", "auditor")
     token = house.run("operators", "token", "create", "editor", "--scope", "read").strip()
-    claude = Agent("claude", "", ("claude", "mcp"), {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"})
 
-    def typed(*arguments: str) -> str:
-        *start, last = arguments
-        done = replace(claude, command=(*claude.command, *start)).start(packages, tmp_path, "", "", last)
+    def typed(command: tuple[str, ...], last: str) -> str:
+        claude = replace(CLAUDE, command=("claude", *command))
+        done = claude.start(packages, tmp_path, house.base_url.removesuffix("/v1"), keys["bot"], last)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     for name, sent in (("gateway", token), ("wrong", token[:-1] + "x")):
-        typed("add", "--transport", "http", name, url, "--header", f"Authorization: Bearer {sent}")
-    listed = typed("list")
-    assert re.search(rf"gateway: {url} \(HTTP\) - .*Connected", listed)
-    assert not re.search(rf"wrong: {url} \(HTTP\) - .*Connected", listed)
+        typed(("mcp", "add", "--transport", "http", name, url, "--header"), f"Authorization: Bearer {sent}")
+    found = typed(("mcp",), "list")
+    assert re.search(rf"gateway: {url} \(HTTP\) - .*Connected", found)
+    assert not re.search(rf"wrong: {url} \(HTTP\) - .*Connected", found)
+    said = typed(("--allowedTools", "mcp__gateway__who_may_call", "-p"), "ask the gateway about: gpt-5")
+    answer = json.loads(said[said.index("{") :])
+    assert {each["agent"]: each["allowed"] for each in answer["items"]}["bot"] is True
+    assert answer["call"]["model"] == "gpt-5"
 
 
 CLAUDE_SEARCHING = replace(CLAUDE, command=("claude", "--allowedTools", "WebSearch", "-p"))

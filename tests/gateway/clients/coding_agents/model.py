@@ -1,9 +1,9 @@
 """A provider whose model works like a coding agent's: it has a command run, and says what came of it.
 
 It is the mock provider, which speaks the APIs of OpenAI, Anthropic and Gemini, with another model in it. A task names
-its command, as in `run this command: echo hello`, or what to read or to search for: `read this file: `, `search the
-web for: `. If the request offers a tool for that, the model calls it, and then repeats the result. Every other request,
-such as one for a title, gets a short text.
+its command, as in `run this command: echo hello`, or what to read, to search for or to ask the gateway's own tools:
+`read this file: `, `search the web for: `, `ask the gateway about: `. If the request offers a tool for that, the model
+calls it, and then repeats the result. Every other request, such as one for a title, gets a short text.
 
 Run as a program, it prints its base URL.
 """
@@ -24,7 +24,7 @@ from gateway.demo.mock_documents import instance
 from gateway.http.listener import BACKLOG
 from gateway.http.sockets import bind
 
-_TASK = re.compile(r"(run this command|read this file|search the web for): ([^\n]+)")
+_TASK = re.compile(r"(run this command|read this file|search the web for|ask the gateway about): ([^\n]+)")
 _WORD = re.compile(r"\s*\S+|\s+\Z")
 # The tool for each task, as agents call it, and the parameter that has the command, the file or the search.
 _TOOLS = {
@@ -36,6 +36,7 @@ _TOOLS = {
     },
     "read this file": {"Read": "file_path", "read": "filePath", "view_image": "path", "read_file": "file_path"},
     "search the web for": {"WebSearch": "query", "google_web_search": "query"},
+    "ask the gateway about": {"mcp__gateway__who_may_call": "model"},  # the tools of the control listener
 }
 _echo = mock_answers.choices
 
