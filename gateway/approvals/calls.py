@@ -26,6 +26,7 @@ _PATTERN_DOMAIN: Final = "agent identity gateway: approval of calls that are ali
 # They identify or trace one attempt, or are the gateway's own.
 _OF_THE_ATTEMPT: Final = frozenset(
     {"idempotency-key", "traceparent", "tracestate", "user-agent", "accept-encoding", "x-stainless-retry-count"}
+    | {"mcp-session-id"}
 )
 
 
@@ -48,6 +49,8 @@ class RawCall:
     headers: Mapping[str, str]
     content_type: str
     body: Body = field(repr=False)
+    # What the body asks for, without what differs from one attempt to the next; None if that is all of it.
+    essence: bytes | None = field(default=None, repr=False)
 
     @property
     def kept_headers(self) -> dict[str, str]:
@@ -70,11 +73,14 @@ class RawCall:
             sorted(self.query.items()),
             self.kept_headers,
             self.content_type,
-            len(self.body),
-            _body_digest(self.body),
+            *self._asked(),
             documents(requirements),
         ]
         return hashlib.sha256(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS)).digest()
+
+    def _asked(self) -> tuple[int, str]:
+        body = self.body if self.essence is None else self.essence
+        return len(body), _body_digest(body)
 
     def pattern_digest(self, requirements: Sequence[Requirement]) -> bytes | None:
         """The same for all calls that one approval may be for; None if it may be for this very call only.

@@ -251,6 +251,7 @@ def _raw(admitted: Admitted, call: Call) -> RawCall:
         headers=head.headers,
         content_type=head.content_type,
         body=admitted.request.received,
+        essence=destination.provider.essence(call),
     )
 
 

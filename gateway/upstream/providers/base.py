@@ -199,6 +199,13 @@ class Provider(abc.ABC):
         """The guard that filters the answer by what its reader may use; None if all of it is for everybody."""
         return model_list(self, sent) if sent.action == MODEL_LIST else None
 
+    def essence(self, call: Call) -> bytes | None:
+        """What a body asks for, if each attempt at the same call has another one; None if the body itself is that.
+
+        # INVARIANT: two calls that the upstream could carry out differently have two.
+        """
+        return None
+
     @abc.abstractmethod
     def reject(self, status: int, document: dict[str, Any]) -> Rejection | None:
         """The subject of an error with this status and document; None if that is not known for certain."""

@@ -40,6 +40,7 @@ from tests.gateway.dataplane.conftest import (
     stream,
     until,
 )
+from tests.rigs.dataplane import mcp
 
 HUMAN = f"""{POLICY}
 allow if startswith(input.resource.model, "claude-")
@@ -432,3 +433,31 @@ async def test_a_stop_while_its_use_is_noted_closes_the_record(start: Start) -> 
     assert gateway.upstream.seen == []
     assert [each["outcome"] for each in await gateway.entries("completed")] == ["gateway_stopped"]
     assert gateway.open_decisions() == 0
+
+
+async def test_the_call_of_a_tool_is_the_same_with_another_id(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients count the ids of their messages up, so an approval holds for what is called, and how."""
+    policy = """package bot.authz
+
+    allow := true
+
+    require_approval contains {"reason": "look first"} if input.action == "mcp.tools.call"
+    """
+    mcp.serve(gateway, monkeypatch, policy=policy)
+    gateway.upstream.handler = answer(mcp.result({"content": []}, 9))
+    asked = {"name": "get_issue", "arguments": {"repo": "acme/app", "number": 7}}
+    first = await mcp.ask(gateway, "tools/call", asked, of=1)
+    error = first.json["error"]
+    assert (first.status, first.json["id"], error["data"]["reason"]) == (403, 1, "approval_required")
+    request = await waiting(gateway)
+    assert request in error["message"]
+    await act(gateway, reviews.approve, request)
+    other = await mcp.ask(gateway, "tools/call", {**asked, "arguments": {"repo": "acme/app", "number": 8}}, of=1)
+    assert other.status == 403
+    body = mcp.message("tools/call", asked, 9, progressToken="p-9")
+    ran = await gateway.send(gateway.request(body, *mcp.headers(body), path="/github/mcp"))
+    assert (ran.status, ran.json) == (200, mcp.result({"content": []}, 9))
+    again = await mcp.ask(gateway, "tools/call", asked, of=10)
+    assert again.json["error"]["data"]["reason"] == "approval_required"

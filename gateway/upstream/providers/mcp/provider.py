@@ -122,6 +122,16 @@ class Mcp(Provider):
         protocol = {"method": method, "version": "", "untrusted": {"client": {}}}
         return replace(base.simplest(self, upstream, route, action), tool=named, protocol=protocol)
 
+    def essence(self, call: Call) -> bytes | None:
+        """The message without its id and the token of its progress, which clients count up; and the tool as it is."""
+        if call.body is None:
+            return None
+        params = dict(call.body.get("params", {}))
+        if isinstance(meta := params.get("_meta"), dict):
+            params["_meta"] = {name: value for name, value in meta.items() if name != "progressToken"}
+        kept = {**call.body, "id": None, "params": params, "tool": call.tool.digest if call.tool else ""}
+        return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
+
     def reject(self, status: int, document: dict[str, Any]) -> Rejection | None:
         """A server's errors are its own; nothing of them is about an account for certain."""
         return None
