@@ -61,7 +61,9 @@ def look(session: Session, owner: Organization, now_ns: int) -> Agents:
     ends = review_dates.due(owner) + (owner.suspend_after_days or 0) * review_dates.DAY_NS
     sorts = _sorts(owner, now_ns, state, ends)
     sums = [func.sum(case((condition, 1), else_=0)) for condition in sorts.values()]
-    rows = session.exec(select(state, func.count(), *sums).select_from(Agent).where(mine).group_by(state)).all()
+    # By its name: to PostgreSQL the same expression with parameters of its own would be another one.
+    counted = select(state.label("in_force"), func.count(), *sums).select_from(Agent).where(mine)
+    rows = session.exec(counted.group_by(text("in_force"))).all()
     many = {sort: sum(int(row[2 + place]) for row in rows) for place, sort in enumerate(sorts)}
 
     def first(sort: str, *columns: Any) -> list[Any]:
