@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path
 from urllib.parse import urlencode
 
 import httpx
@@ -20,11 +21,25 @@ from gateway.control.dashboard.sessions import BrowserOrigin, Cookies
 from gateway.control.problems import Problem
 from gateway.registry import publication
 from gateway.registry.operators import login_providers, operators
-from tests.gateway.conftest import ACTOR
-from tests.gateway.control.dashboard.conftest import Served, text_of
+from tests.gateway.conftest import ACTOR, new_home
+from tests.gateway.control.dashboard.conftest import Person, Served, serving, text_of
 from tests.gateway.control.oidc_provider import CLIENT, Provider
 
 HOME = "/dashboard/o/default"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, new_registry: Path) -> Iterator[Served]:
+    """A gateway for tests that leave it as it is."""
+    with new_home(tmp_path_factory.mktemp("place") / "gateway-data", new_registry) as home:
+        audit_storage.create(home.data)
+        with serving(home) as found:
+            yield found
+
+
+@pytest.fixture(scope="module")
+def olga(place: Served) -> Person:
+    return place.person("olga")
 
 
 @pytest.fixture
@@ -67,9 +82,9 @@ def test_a_link_begins_one_session(served: Served) -> None:
 
 
 @pytest.mark.parametrize("link", ["", "x", "A" * 200, "A" * 5000])
-def test_what_is_no_link_begins_nothing(served: Served, link: str) -> None:
-    assert served.stranger().get("/dashboard/enter", link=link).status_code == 403
-    assert served.stranger().post("/dashboard/enter", {"link": link, "csrf": ""}).status_code == 403
+def test_what_is_no_link_begins_nothing(place: Served, link: str) -> None:
+    assert place.stranger().get("/dashboard/enter", link=link).status_code == 403
+    assert place.stranger().post("/dashboard/enter", {"link": link, "csrf": ""}).status_code == 403
 
 
 def test_an_old_link_and_one_of_a_revoked_operator_begin_nothing(
@@ -115,10 +130,10 @@ def test_a_session_that_somebody_else_chose_is_none(served: Served) -> None:
 @pytest.mark.parametrize(
     "other", ['x={"a":"b"}', 'x="open', "x[y]=1", "a b=c", "aig_session=none", "=", "x", '"', "aig_session"]
 )
-def test_cookies_of_other_programs_on_the_same_host_end_no_session(served: Served, other: str) -> None:
-    mine = f"aig_session={served.person().http.cookies['aig_session']}"
+def test_cookies_of_other_programs_on_the_same_host_end_no_session(place: Served, olga: Person, other: str) -> None:
+    mine = f"aig_session={olga.http.cookies['aig_session']}"
     for cookies in (f"{other}; {mine}", f"{mine}; {other}"):
-        assert served.stranger().http.get(HOME, headers={"cookie": cookies}).status_code == 200, cookies
+        assert place.stranger().http.get(HOME, headers={"cookie": cookies}).status_code == 200, cookies
 
 
 def test_what_happens_to_an_operator_counts_at_the_next_request(served: Served) -> None:
@@ -184,13 +199,12 @@ def test_a_cookie_opens_no_api_and_a_token_no_page(served: Served) -> None:
     ],
 )
 def test_a_change_from_elsewhere_is_refused(
-    served: Served, fields: dict[str, str], headers: dict[str, str], code: str
+    olga: Person, fields: dict[str, str], headers: dict[str, str], code: str
 ) -> None:
-    person = served.person()
-    answer = person.post("/dashboard/logout", fields, **headers)
+    answer = olga.post("/dashboard/logout", fields, **headers)
     assert answer.status_code in (403, 415)
     assert code in answer.text
-    assert person.get(HOME).status_code == 200
+    assert olga.get(HOME).status_code == 200
 
 
 def test_the_token_of_another_session_is_refused(served: Served) -> None:
