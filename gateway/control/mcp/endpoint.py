@@ -198,8 +198,10 @@ class McpEndpoint:
         return {"content": content, "structuredContent": orjson.Fragment(reply.body), "isError": False}
 
     def _as_tool_error(self, problem: Problem) -> str:
-        """A problem for a model: hints name tools where the API's name paths."""
+        """A problem for a model: hints name tools and arguments where the API's name paths and headers."""
         document = {name: value for name, value in problem.document().items() if name not in ("type", "title")}
+        if "hint" in document:
+            document["hint"] = document["hint"].replace("If-Match", tools.IF_MATCH)
         for path, name in self._by_path.items():
             if document.get("hint") == f"GET /api/v1{path} lists them":
                 document["hint"] = f"the tool {name} lists them"
