@@ -15,7 +15,7 @@ from gateway.data_directory import DataDirectory
 from gateway.registry.database import Registry
 from gateway.registry.inventory import Tenant
 from gateway.registry.models import ApprovalRequest, Organization
-from gateway.registry.webhooks import is_for
+from gateway.registry.webhooks import by_organization, is_for
 from gateway.telemetry.findings import Finding
 from gateway.webhooks import notices
 
@@ -76,6 +76,7 @@ class ApprovalsStatus:
     def __init__(self, data: DataDirectory, registry: Registry) -> None:
         now = time.time_ns()
         self._waiting = waiting(registry, data, now)
+        self._webhooks = by_organization(registry) if self._waiting else {}
         # Those that have expired undecided, and those among them of which nobody was told.
         self._undecided: dict[str, tuple[int, int]] = {}
         row = ApprovalRequest
@@ -114,7 +115,9 @@ class ApprovalsStatus:
             calls = "1 call waits" if mine.many == 1 else f"{mine.many} calls wait"
             todo = f"`gateway approvals list --state waiting{at}`, then show, approve or deny"
             yield Finding("problem", f"{calls} for an approval in organization `{tenant.name}`", todo)
-            if not any(grants.REQUESTED in each.events and is_for(each, {}) for each in tenant.webhooks):
+            if not any(
+                grants.REQUESTED in each.events and is_for(each, {}) for each in self._webhooks.get(tenant.name, ())
+            ):
                 yield Finding(
                     "remark",
                     f"nobody is told when a call of organization `{tenant.name}` begins to wait",

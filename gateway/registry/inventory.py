@@ -10,7 +10,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from gateway.errors import GatewayError
-from gateway.registry import adoptions, contests, emergency_stops, queries, row_records, webhooks
+from gateway.registry import adoptions, contests, emergency_stops, queries, row_records
 from gateway.registry.adoptions import AdoptionRecord
 from gateway.registry.agents import needs
 from gateway.registry.agents.needs import Agents
@@ -27,7 +27,6 @@ from gateway.registry.records import (
     RouteRecord,
     StopRecord,
     UpstreamRecord,
-    WebhookRecord,
 )
 from gateway.secrets.vault import SealedPlace, Vault
 
@@ -57,7 +56,6 @@ class Tenant:
     bound: Bound
     upstreams: list[UpstreamState]
     routes: list[RouteRecord]
-    webhooks: list[WebhookRecord]
     # Those that were not stopped.
     adoptions: list[AdoptionRecord]
 
@@ -143,9 +141,9 @@ def _tenant(session: Session, owner: Organization, in_force: frozenset[str], now
     teams = select(Team.name, Team.status).where(Team.organization_id == owner.id, Team.status != "active")
     inactive = dict(session.exec(teams.order_by(Team.name)).all())
     agents, bound = needs.look(session, owner, now_ns), bindings.look(session, owner, in_force)
-    routes, hooks = queries.routes_of(session, owner), webhooks.records_of(session, owner)
+    routes = queries.routes_of(session, owner)
     upstreams, adopted = _upstreams(session, owner), _adoptions(session, owner)
-    return Tenant(owner.name, owner.status, inactive, agents, bound, upstreams, routes, hooks, adopted)
+    return Tenant(owner.name, owner.status, inactive, agents, bound, upstreams, routes, adopted)
 
 
 def _upstreams(session: Session, owner: Organization) -> list[UpstreamState]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from sqlmodel import Session, col, select
+from sqlmodel import col, select
 
 from gateway.audit import grants
 from gateway.audit.thresholds import WHAT as THRESHOLD
@@ -157,12 +157,19 @@ def remove_webhook(registry: Registry, *, actor: str, organization: str, webhook
 def webhooks(registry: Registry, organization: str) -> list[WebhookRecord]:
     """The webhooks of an organization, oldest first."""
     with registry.read() as session:
-        return records_of(session, find_organization(session, organization))
+        tenant = find_organization(session, organization)
+        rows = session.exec(select(Webhook).where(Webhook.organization_id == tenant.id).order_by(col(Webhook.id)))
+        return [_record(tenant, row) for row in rows]
 
 
-def records_of(session: Session, tenant: Organization) -> list[WebhookRecord]:
-    rows = session.exec(select(Webhook).where(Webhook.organization_id == tenant.id).order_by(col(Webhook.id)))
-    return [_record(tenant, row) for row in rows]
+def by_organization(registry: Registry) -> dict[str, list[WebhookRecord]]:
+    """All webhooks by the name of their organization; those without any are left out."""
+    found: dict[str, list[WebhookRecord]] = {}
+    with registry.read() as session:
+        owned = select(Webhook, Organization).join(Organization, col(Organization.id) == Webhook.organization_id)
+        for row, tenant in session.exec(owned.order_by(col(Webhook.id))):
+            found.setdefault(tenant.name, []).append(_record(tenant, row))
+    return found
 
 
 def followed(registry: Registry, organization: str = "", webhook: str = "") -> list[Followed]:

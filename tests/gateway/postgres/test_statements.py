@@ -101,7 +101,7 @@ NOT_REACHED: Final = frozenset(
         "registry/secret_keys/token_keys.py:rotate",
         "registry/upstreams/routes.py:set_route",
         "registry/webhooks.py:agent_name",
-        "registry/webhooks.py:records_of",
+        "registry/webhooks.py:by_organization",
         "registry/webhooks.py:remove_webhook",
         "webhooks/notices.py:record",
     }

@@ -143,7 +143,7 @@ def test_agents_that_will_be_suspended_are_told_of_before(facts: Facts, settings
         unconfirmed=Some.of("gone"),
         overdue=Some(5, ("early", "late", "later")),
     )
-    tenant = Tenant("default", "active", {}, agents, Bound(), [], [], [], [])
+    tenant = Tenant("default", "active", {}, agents, Bound(), [], [], [])
     facts = replace(facts, now_ns=now_ns, inventory=replace(facts.inventory, tenants=[tenant]))
     assert [each for each in said(facts, settings) if "review" in each[1]] == [
         (
