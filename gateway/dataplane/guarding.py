@@ -15,27 +15,39 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+import orjson
+
 from gateway.call import Call
 from gateway.identity.principals import Principal
 from gateway.policy import authorization
 from gateway.policy.cache import Panel
 from gateway.upstream.guards import CallGuard, Guard, GuardTap, ListTap, Shown, Sighting
 
+_MOST_LISTS: Final = 256  # agents whose answers are kept, of one server
 _SECONDS: Final = 1.0  # for judging a list; a list that takes longer stays whole
 
 
 class Guarded:
     """Asks the panel that has allowed the call for the list. `tap` may be finished on any thread.
 
-    `usage` is what the agent has used, as the policies saw it when they allowed the list.
+    `usage` is what the agent has used, as the policies saw it when they allowed the list. In `derived` answers are kept
+    for the next list of the same upstream.
     """
 
-    def __init__(self, guard: Guard | CallGuard, judges: Panel, principal: Principal, usage: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        guard: Guard | CallGuard,
+        judges: Panel,
+        principal: Principal,
+        usage: Mapping[str, Any],
+        derived: dict[str, Any],
+    ) -> None:
         self._guard = guard
         self._judges = judges
         self._principal = principal
         self._usage = usage
         self._ends = 0.0
+        self._known = self._before(derived) if isinstance(guard, CallGuard) else None
 
     def tap(self, kind: bytes, note: Sighting) -> GuardTap | None:
         """The tap that removes things from the list that this client may not use; None if nothing is restricted.
@@ -61,11 +73,31 @@ class Guarded:
         scope = self._principal.scope
         if scope is not None and replace(scope, networks=()).outside(call.action, call.models, None):
             return Shown.NO
+        known, tool = self._known, call.tool
+        key = None if tool is None else (tool.name, tool.digest, tool.state, tool.approved)
+        if known is not None and (before := known.get(key)) is not None:
+            return before
         self._ends = self._ends or time.monotonic() + _SECONDS
         found = authorization.foreseen(
             self._judges, self._principal, call, time.time_ns(), ends=self._ends, usage=self._usage
         )
-        return Shown.UNKNOWN if found is None else Shown.YES if found else Shown.NO
+        answer = Shown.UNKNOWN if found is None else Shown.YES if found else Shown.NO
+        if known is not None and time.monotonic() < self._ends:
+            known[key] = answer
+        return answer
+
+    def _before(self, derived: dict[str, Any]) -> dict[Any, Shown] | None:
+        """What the same policies have answered of the same agent before; None if they could say something else now."""
+        judges, principal = self._judges, self._principal
+        varying = ((), ("usage",), ("time",))
+        read = (path[:1] for member in judges.members for path in member.bundle.input_paths)
+        if judges.nondeterministic or judges.refusal is not None or any(each in varying for each in read):
+            return None
+        lists: dict[Any, dict[Any, Shown]] = derived.setdefault("shown", {})
+        whose = judges.activation_id, judges.summary, orjson.dumps([principal.document, principal.person])
+        if whose not in lists and len(lists) >= _MOST_LISTS:
+            lists.clear()
+        return lists.setdefault(whose, {})
 
     def _asks(self, guard: Guard) -> bool:
         """True if there is a call to ask about, and policies that can look at what it uses."""

@@ -278,7 +278,7 @@ class Carried:
         guard = match.destination.provider.guard(sent)
         guarded = None
         if guard is not None:
-            guarded = Guarded(guard, found.panel, admitted.principal, found.input["usage"])
+            guarded = Guarded(guard, found.panel, admitted.principal, found.input["usage"], match.destination.derived)
         keeps_all, obligations = call.stores and bounds.keeps_all(call), found.obligations
         return cls(
             admitted, call, sent, keeps_all, judged.keeping, judged.reservation,

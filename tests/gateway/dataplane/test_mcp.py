@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from gateway.policy import authorization
 from gateway.policy import bundle as policy_bundle
 from gateway.registry.policies import activations
 from gateway.registry.records import BundleRecord
@@ -262,3 +263,29 @@ async def test_the_bundle_of_tools(gateway: Gateway, monkeypatch: pytest.MonkeyP
         assert (await ask(gateway, "tools/call", {"name": "get_issue", "arguments": {"repo": repo}})).status == status
     refused = await ask(gateway, "tools/call", {"name": "delete_repo", "arguments": {"repo": "acme/app"}})
     assert "this tool is not on the list" in refused.json["error"]["message"]
+
+
+async def test_a_list_is_judged_anew_when_policies_change(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What policies have said of a tool is kept for the next list, under the policies that have said it."""
+    policy = """package bot.authz
+
+    allow if input.action == "mcp.tools.list"
+
+    allow if { input.resource.tool.name == "get_issue" }
+    """
+    serve(gateway, monkeypatch, policy=policy)
+    asked: list[str] = []
+    foreseen = authorization.foreseen
+    monkeypatch.setattr(
+        authorization, "foreseen", lambda *given, **more: asked.append(given[2].tool.name) or foreseen(*given, **more)
+    )
+    assert await names(gateway) == ["get_issue"]
+    assert await names(gateway) == ["get_issue"]
+    assert len(asked) == len(TOOLS)
+    put_into_force(gateway, policy.replace("get_issue", "list_issues"))
+    assert await names(gateway) == ["list_issues"]
+    assert len(asked) == 2 * len(TOOLS)
+    put_into_force(gateway, policy.replace('"get_issue"', '"get_issue"; input.time.hour >= 0'))
+    assert await names(gateway) == ["get_issue"]
+    assert await names(gateway) == ["get_issue"]
+    assert len(asked) == 4 * len(TOOLS)

@@ -91,8 +91,11 @@ class AnswerTap(WholeTap):
             why = "is too large" if whole is None else "is not the answer to this request"
             return orjson.dumps(error(self._id, f"what the server has sent {why}"))
         self.ended = True
-        if document is not None:
-            note_created(document, self.report)
+        return whole if document is None else self.told(whole, document)
+
+    def told(self, whole: bytes, document: dict[str, Any]) -> bytes:
+        """What the client gets for the answer to its request."""
+        note_created(document, self.report)
         return whole
 
 

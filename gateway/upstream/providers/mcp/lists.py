@@ -93,11 +93,7 @@ class _ListDocument(AnswerTap):
         super().__init__(message_id, failed=False)
         self.tools = tools
 
-    def read(self, whole: bytes | None) -> bytes:
-        found = super().read(whole)
-        document = None if self.report.failed else json_object(found)
-        if document is None:
-            return found
+    def told(self, whole: bytes, document: dict[str, Any]) -> bytes:
         found = self.tools.filtered(document)
         self.remark = self.tools.remark
         return found
