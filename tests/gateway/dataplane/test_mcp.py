@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import orjson
 import pytest
 
-from gateway.policy import authorization
+from gateway.audit import storage
+from gateway.policy import authorization, reexecution
 from gateway.policy import bundle as policy_bundle
 from gateway.registry.policies import activations
 from gateway.registry.records import BundleRecord
@@ -289,3 +291,23 @@ async def test_a_list_is_judged_anew_when_policies_change(gateway: Gateway, monk
     assert await names(gateway) == ["get_issue"]
     assert await names(gateway) == ["get_issue"]
     assert len(asked) == 4 * len(TOOLS)
+
+
+async def test_decisions_on_tools_come_out_again(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what the log keeps, which has no arguments: an approval of the tool is part of it."""
+    serve(gateway, monkeypatch, pins("pinned", "get_issue"), policy="package bot.authz\n\nallow := true\n")
+    gateway.upstream.handler = answer(result({"content": []}))
+    for name in ("get_issue", "list_issues"):
+        await ask(gateway, "tools/call", {"name": name, "arguments": {"repo": "acme/confidential"}})
+    court = reexecution.Court(gateway.data.bundles)
+    entries = await gateway.entries("decided")
+    assert [each["reason"] for each in entries] == ["allowed", "tool_unapproved"]
+    with closing(storage.connect_read_only(gateway.data.audit_db)) as db:
+        for entry in entries:
+            wanted = "SELECT input FROM private WHERE entry_id = (SELECT id FROM entry WHERE event_id = ?)"
+            [(kept,)] = db.execute(wanted, (entry["id"],))
+            assert b"confidential" not in kept
+            document = orjson.loads(kept)
+            assert (entry["recomputable"], court.again(entry, document)) == (True, (True, ""))
+            document["resource"]["tool"]["approved"] = not document["resource"]["tool"]["approved"]
+            assert court.again(entry, document)[0] is False
