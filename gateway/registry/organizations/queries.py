@@ -28,8 +28,9 @@ def organization(registry: Registry, name: str) -> OrganizationRecord:
 
 
 def organization_record(session: Session, row: Organization) -> OrganizationRecord:
-    # As text, so that the index of names in use is seen to have all of them: it is counted, and no agent is read.
-    living = select(func.count()).select_from(Agent).where(Agent.organization_id == row.id, text(NOT_ENDED))
+    # The names, which all have, lead to the index of names in use: it is counted, and no agent is read.
+    mine = select(func.count()).select_from(Agent).where(Agent.organization_id == row.id, col(Agent.name) > "")
+    living = mine.where(text(NOT_ENDED))
     return copied(OrganizationRecord, row, agents=session.exec(living).one())
 
 
