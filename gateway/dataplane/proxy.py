@@ -83,7 +83,7 @@ logger = logging.getLogger("gateway.dataplane.proxy")
 
 
 Sighted: TypeAlias = Callable[[str, str, str], None]
-"""Takes the id of an MCP server, and the digest and the definition of a tool that is not as it was approved."""
+"""Takes, on the event loop, the id of an MCP server, and digest and definition of a tool that is not as approved."""
 
 
 def _nobody(upstream: str, digest: str, definition: str) -> None:
@@ -417,7 +417,12 @@ class DataPlane:
 
     def _relay(self, carried: Carried, send: Send) -> Relay:
         holding = Holding(self._held, carried.admitted.place.holders)
-        note = functools.partial(self._sighted, carried.admitted.match.destination.id)
+        upstream, loop = carried.admitted.match.destination.id, asyncio.get_running_loop()
+
+        def note(digest: str, definition: str) -> None:
+            """Called from the thread in which a list is judged."""
+            loop.call_soon_threadsafe(self._sighted, upstream, digest, definition)
+
         return Relay(carried, holding, self._judgements.turns, send, note)
 
     async def _pass_on(self, passing: _Passing) -> None:
