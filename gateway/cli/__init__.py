@@ -58,6 +58,7 @@ _COMMANDS: Final = {
     "policies": "policies:app",
     "approvals": "approvals:app",
     "upstreams": "upstreams:app",
+    "tools": "tools:app",
     "routes": "routes:app",
     "apply": "fleet:apply",
     "export": "fleet:export",

@@ -60,6 +60,15 @@ def add(
             "--header", metavar="NAME:VALUE", help="Send this with every call, such as OpenAI-Project: proj_…"
         ),
     ] = None,
+    trust: Annotated[
+        str | None,
+        typer.Option(
+            "--trust",
+            metavar="RULE",
+            help="Of an MCP server, the tools that may be called: `approve` for approved ones, `first_use` also for "
+            "those of its first list (the usual), `trust` for all.",
+        ),
+    ] = None,
     default: Annotated[bool, typer.Option("--default", help="Serve it under `/v1/…` as well.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Change the key or the URL of an existing one.")] = False,
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow plain HTTP to another machine.")] = False,
@@ -71,6 +80,7 @@ def add(
 
     It is tried as by `gateway upstreams check`. A failure is a warning: the upstream is there all the same.
     """
+    from gateway.mcp.pins import PROVIDER as MCP
     from gateway.registry.names import CLIENTS_ADD, PROVIDERS, check_provider
     from gateway.upstream.providers.http.openapi import needed
 
@@ -92,6 +102,7 @@ def add(
         "base_url": url,
         "secret": _secret(key_env, key_file, no_key),
         "headers": _headers(headers or []),
+        "trust": trust,
         "default": default,
         "insecure": insecure,
         "openapi": None if document is None else needed(document),
@@ -102,11 +113,14 @@ def add(
             made = gateway.send("POST", "upstreams", body=body | {"name": name})
     path = CLIENTS_ADD.get(made["provider"], "/v1") + "/…"
     served = f"/{name}{path}" + (f" and {path}" if made["default"] else "")
+    is_server = made["provider"] == MCP
+    if is_server:
+        served = f"/{name}/mcp: type `gateway tools list {name}` for its tools"
     if document is not None:
         served = f"/{name}/…: type `gateway upstreams show {name}` for its operations"
     ask.show(made, output.copyable(f"upstream {name} at {made['base_url']}, served under {served}"))
     if not no_check:
-        _try(ask, name)
+        (_look if is_server else _try)(ask, name)
 
 
 def _try(ask: GivenOptions, name: str) -> None:
@@ -120,6 +134,20 @@ def _try(ask: GivenOptions, name: str) -> None:
         return
     if found["problem"]:
         output.warn(f"{name} is added, but does not work: {found['problem']}", f"{found['hint']}; then {again}")
+
+
+def _look(ask: GivenOptions, name: str) -> None:
+    """Ask an MCP server for its tools, and warn if that fails: the gateway tries again by itself."""
+    try:
+        with output.working("asking for its tools"):
+            found = ask.send("POST", "tools", "look", body={"upstream": name})
+    except GatewayError as error:
+        output.warn(f"{name} is added, but {error.message}", f"{error.hint}; then `gateway tools look {name}`")
+        return
+    if not ask.as_json:
+        waiting = sum(each["tool"]["state"] != "pinned" for each in found["changes"])
+        wait = f"; {waiting} wait: `gateway tools list {name} --waiting`" if waiting else ""
+        output.note(f"it speaks MCP {found['protocol']} and offers {found['offered']} tools{wait}")
 
 
 @app.command("list")

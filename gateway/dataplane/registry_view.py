@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from gateway.dataplane import pinned_tools
 from gateway.errors import Denied, GatewayError
+from gateway.mcp.pins import Pins
 from gateway.registry.port import ActiveSet, Epochs, RegistryPort, RouteRow, UpstreamRow
 from gateway.secrets.vault import SealedPlace, Vault
 from gateway.upstream.providers.base import Provider
@@ -48,6 +50,7 @@ class RegistryView:
         self._table_epoch = -1
         self._table = RouteTable([])
         self._active: ActiveSet | None = None
+        self._pinned: dict[str, Pins] = {}
         # By row and version: a secret and why it cannot be used. Opening one once is enough.
         self._secrets: dict[tuple[str, int], Opened] = {}
         # The time at which secrets that cannot be used are tried again.
@@ -71,11 +74,19 @@ class RegistryView:
                 self._asking = asyncio.create_task(self._ask(missed))
             self._secrets = {(row.id, row.version): self._secret(row, asked_for=missed) for row in rows}
             pools = [_pool(row) for row in await self._registry.upstream_routes()]
-            self._table = RouteTable((destination_of(row, self._secrets[row.id, row.version]) for row in rows), pools)
+            pinned = await self._pins() if any(row.trust for row in rows) else {}
+            self._table = RouteTable(
+                (destination_of(row, self._secrets[row.id, row.version], pinned.get(row.id)) for row in rows), pools
+            )
             self._table_epoch = epoch
             if not any(each.fault for each in self._secrets.values()):
                 self._retry = float("inf")
         return self._table
+
+    async def _pins(self) -> dict[str, Pins]:
+        """The tools of MCP servers, by the ids of their upstreams."""
+        self._pinned = pinned_tools.of(await self._registry.upstream_tools(), self._pinned)
+        return self._pinned
 
     async def resolve_again(self, denied: Denied, epoch: int, organization: str, target: Target) -> Match | Choices:
         """The way of a request that was `denied` a place in the table; raises that again if nothing can change it.
@@ -117,19 +128,25 @@ class RegistryView:
 
 def opened(row: UpstreamRow, vault: Vault, *, ask: bool = True) -> Opened:
     """The secret of an upstream, or why it cannot be opened. `ask` is that of `Vault.open`."""
-    if row.secret is None:
-        return Opened(None, "")
     try:
-        place = SealedPlace(row.organization, row.provider, row.id, row.version)
-        return Opened(vault.open(row.secret, place, ask=ask), "")
+        return Opened(secret_of(row, vault, ask=ask), "")
     except GatewayError as error:
         return Opened(None, error.message)
 
 
-def destination_of(row: UpstreamRow, secret: Opened) -> Destination:
-    """An upstream whose provider is known, with its secret."""
-    provider = provider_of(row)
+def secret_of(row: UpstreamRow, vault: Vault, *, ask: bool = True) -> str | None:
+    """The secret of an upstream, None if it needs none; raises `GatewayError` if it cannot be opened."""
+    if row.secret is None:
+        return None
+    return vault.open(row.secret, SealedPlace(row.organization, row.provider, row.id, row.version), ask=ask)
+
+
+def destination_of(row: UpstreamRow, secret: Opened, pinned: Pins | None = None) -> Destination:
+    """An upstream whose provider is known, with its secret; of an MCP server, with what was approved of its tools."""
+    provider = provider_of(row, pinned)
     assert provider is not None
+    if pinned is not None and pinned.fault:
+        secret = Opened(None, pinned.fault)
     return Destination(
         id=row.id,
         organization=row.organization,
@@ -153,7 +170,7 @@ def _pool(row: RouteRow) -> Pool:
     return Pool(row.organization, row.name, row.default, tuple(members))
 
 
-def provider_of(row: UpstreamRow) -> Provider | None:
+def provider_of(row: UpstreamRow, _pinned: Pins | None = None) -> Provider | None:
     """The provider of an upstream; None if a later version of the gateway has added it."""
     if row.specification is not None:
         return http.provider(row.name, row.specification)

@@ -15,8 +15,13 @@ import orjson
 
 from gateway.frozen import frozen
 
+PROVIDER: Final = "mcp"
+"""The provider of an upstream that is an MCP server."""
+
 State = Literal["pinned", "new", "changed"]
 """A tool is `pinned` if it is as somebody approved it, or as it was when its server was first trusted."""
+STATES: Final[Mapping[str, State]] = {"pinned": "pinned", "new": "new", "changed": "changed"}
+
 Trust = Literal["approve", "first_use", "trust"]
 """Tools of a server that may be called: approved ones, also those of its first list, or all."""
 
@@ -40,6 +45,14 @@ class Pin:
     digest: str
     state: State
     document: Mapping[str, Any]
+
+
+@frozen()
+class Pins:
+    """The tools of a server by their names; `fault` says why none of them can be trusted, empty if they can."""
+
+    tools: Mapping[str, Pin]
+    fault: str = ""
 
 
 def definition(document: Mapping[str, Any]) -> bytes:

@@ -31,7 +31,7 @@ from gateway.policy.rollout.sync import FIRST_PAUSE, PolicySync
 from gateway.processes import key_duties
 from gateway.processes.key_duties import KeyDuties
 from gateway.processes.metrics import Metrics
-from gateway.processes.parts import COURIERS, Beside
+from gateway.processes.parts import BESIDE, Beside
 from gateway.registry import adoptions, inventory, outbox, queries
 from gateway.registry.agents import reviews
 from gateway.registry.database import Registry
@@ -98,7 +98,7 @@ class Duties:
         self._policies = PolicySync.of(settings, self._registry, self._live)
         self._fetcher = fetch.Fetcher(settings)
         made = self._registry, KeySource.of(settings), data, self._store, settings.dashboard
-        self._couriers = [each(*made) for each in COURIERS]
+        self._beside = [each(*made) for each in BESIDE]
         self._herald = outages.Herald(data.runtime_db)
         self._complaints: dict[str, str] = {}
         self.metrics = Metrics(settings, self._registry, lambda: sorted(self._complaints))
@@ -128,7 +128,7 @@ class Duties:
     async def run(self, stop: asyncio.Event) -> None:
         """Do every duty at its interval until `stop` is set, the policies first of all."""
         async with asyncio.TaskGroup() as group:  # an exception in one of them ends all, and is raised here
-            work = [self.writer.watch(), self._follow_policies(), *map(self._deliver, self._couriers)]
+            work = [self.writer.watch(), self._follow_policies(), *map(self._again, self._beside)]
             tasks = [group.create_task(each) for each in (*work, *starmap(self._repeat, self._intervals()))]
             await stop.wait()
             self._policies.stop()
@@ -227,19 +227,19 @@ class Duties:
             often = self._settings.policies_poll
             await asyncio.sleep(often if self._looked.is_set() else min(often, FIRST_PAUSE))
 
-    async def _deliver(self, courier: Beside) -> None:
-        """Have receivers told of what happens. A receiver that fails is no failure of this duty."""
+    async def _again(self, duty: Beside) -> None:
+        """Do a duty on the event loop again and again. A receiver or a server that fails is no failure of it."""
         try:
             while True:
-                await asyncio.sleep(courier.SECONDS)
+                await asyncio.sleep(duty.SECONDS)
                 try:
-                    await courier.step()
+                    await duty.step()
                 except Exception as error:  # noqa: BLE001  # as in `_try`
-                    self._complain(courier.NAME, error)
+                    self._complain(duty.NAME, error)
                 else:
-                    self._working(courier.NAME)
+                    self._working(duty.NAME)
         finally:
-            await courier.close()
+            await duty.close()
 
     async def _repeat(self, name: str, seconds: float, duty: Callable[[], None]) -> None:
         while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from gateway.approvals.status import ApprovalsStatus
+from gateway.processes.tool_watch import ToolWatch
 from gateway.runtime.status_part import StatusPart
 from gateway.webhooks.courier import Courier
 from gateway.webhooks.status import Webhooks
@@ -23,5 +24,5 @@ class Beside(Protocol):
     async def close(self) -> None: ...
 
 
-COURIERS: Final = (Courier,)
-"""They follow the log and deliver events, each as a duty on the event loop."""
+BESIDE: Final = (Courier, ToolWatch)
+"""They deliver events and look at MCP servers, each as a duty on the event loop."""

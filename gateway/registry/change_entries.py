@@ -27,6 +27,7 @@ from gateway.registry.models import (
     Team,
     Upstream,
     UpstreamRoute,
+    UpstreamTool,
     UsageLimit,
     Webhook,
 )
@@ -150,7 +151,16 @@ def upstream(row: Upstream) -> Fields:
     named = _of(row, upstream="id", upstream_name="name", secret_version="version")  # noqa: S106
     headers = _of(row, headers_json="headers") if row.headers else {}
     same = _of(row, "provider", "base_url", "is_default", "reach")
-    return {**named, **same, "has_secret": row.secret is not None, **headers}
+    tools = _of(row, "trust") if row.trust else {}
+    return {**named, **same, "has_secret": row.secret is not None, **headers, **tools}
+
+
+def tool(row: UpstreamTool, upstream: Upstream) -> Fields:
+    """`seen_digest` is what the server says now, if that is not what was approved."""
+    return {
+        **_of(row, "state", "digest", "seen_digest", "approved_by", "gone_ns", tool="id", tool_name="name"),
+        **_of(upstream, "trust", upstream="id", upstream_name="name"),
+    }
 
 
 def route(row: UpstreamRoute) -> Fields:

@@ -3,8 +3,8 @@
 The command line and the control process use them; data workers do not. There are seven sorts:
 
 - rows that have authority (`organization`, `team`, `agent`, `api_key`, `legacy_key`, `issuer`, `issuer_rule`,
-  `binding`, `usage_limit`, `upstream`, `upstream_route`, `activation_current`): every change of a row bumps `epoch` by
-  a trigger in the same transaction, so that all caches of it are read again;
+  `binding`, `usage_limit`, `upstream`, `upstream_tool`, `upstream_route`, `activation_current`): every change of a row
+  bumps `epoch` by a trigger in the same transaction, so that all caches of it are read again;
 - rows that never change once written (`organization_version`, `team_version`, `agent_version`, `bundle`, `activation`,
   `activation_bundle`): history and content;
 - `webhook`: who is told of what happens, which gives nobody any authority;
@@ -612,12 +612,46 @@ class Upstream(SQLModel, table=True):
     reach: str = Field(default=ANYWHERE, sa_column_kwargs={"server_default": ANYWHERE})
     # Sent with every call: names in lower case. They are no secrets.
     headers: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False, server_default="{}"))
+    # Of an MCP server: which of its tools may be called (`mcp/pins.py`), and the revision that it speaks, once found.
+    trust: str | None = None
+    protocol: str | None = None
     created_ns: int = Field(sa_type=BigInteger)
     updated_ns: int = Field(sa_type=BigInteger)
 
     def place(self, organization: str) -> SealedPlace:
         """The place that the secret is sealed for. An older ciphertext of this row is of no use: the version counts."""
         return SealedPlace(organization, self.provider, self.id, self.version)
+
+
+class UpstreamTool(SQLModel, table=True):
+    """A tool of an MCP server: what was approved of it, and what the server says now if that differs.
+
+    `definition` and `digest` are the approved ones; of a tool that nobody has approved they are what was seen first.
+    `seen` and `seen_digest` are of a tool that has changed; `gone_ns` is of one that the server no longer offers.
+    The rows go with their upstream.
+    """
+
+    __tablename__ = "upstream_tool"
+    __table_args__ = (
+        Index("upstream_tool_name", "upstream_id", "name", unique=True),
+        Index("upstream_tool_organization", "organization_id", "id"),
+        Index("upstream_tool_waiting", "organization_id", "state"),
+    )
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    upstream_id: str = Field(foreign_key="upstream.id")
+    name: str
+    state: str
+    digest: str
+    definition: str
+    seen_digest: str | None = None
+    seen: str | None = None
+    # Who approved it; `first_use` or `trust` if the rule of its server did.
+    approved_by: str | None = None
+    approved_ns: int | None = Field(default=None, sa_type=BigInteger)
+    gone_ns: int | None = Field(default=None, sa_type=BigInteger)
+    created_ns: int = Field(sa_type=BigInteger)
+    updated_ns: int = Field(sa_type=BigInteger)
 
 
 class UpstreamRoute(SQLModel, table=True):

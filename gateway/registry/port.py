@@ -71,6 +71,19 @@ class UpstreamRow(NamedTuple):
     # The JSON text of `models.Upstream.headers`.
     headers: str
     reach: str
+    # Of an MCP server: the tools that may be called (`mcp/pins.py`), and the revision that it speaks, once found.
+    trust: str | None = None
+    protocol: str | None = None
+
+
+class ToolRow(NamedTuple):
+    """A tool of an MCP server. `definition` is the JSON text that `digest` is over (`mcp/pins.py`)."""
+
+    upstream: str
+    name: str
+    state: str
+    digest: str
+    definition: str
 
 
 class RouteRow(NamedTuple):
@@ -147,6 +160,10 @@ class RegistryPort(Protocol):
         """Every configured destination of every organization, oldest first."""
         ...
 
+    async def upstream_tools(self) -> list[ToolRow]:
+        """The tools of all MCP servers, also those that nobody has approved."""
+        ...
+
     async def upstream_routes(self) -> list[RouteRow]:
         """Every route of every organization."""
         ...
@@ -179,7 +196,7 @@ def wrong_revision(path: Path, found: str | None) -> GatewayError:
 
 TRIGGERS: Final = "SELECT name, tbl_name, sql FROM sqlite_master WHERE type IN ('trigger', 'view') ORDER BY name"
 
-FINGERPRINT: Final = "834a99374aa595db"
+FINGERPRINT: Final = "a89f55932f6a56d1"
 """The digest as of the newest migration; a test says what it must be."""
 
 

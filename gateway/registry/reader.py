@@ -29,6 +29,7 @@ from gateway.registry.port import (
     BundleRef,
     Epochs,
     RouteRow,
+    ToolRow,
     UpstreamRow,
     check_triggers,
     wrong_revision,
@@ -76,10 +77,12 @@ SELECT DISTINCT b.name, b.digest, b.revision, b.entrypoint
 
 _UPSTREAMS = """
 SELECT u.id, o.name, u.name, u.provider, u.base_url, u.is_default, u.secret, u.version, u.specification,
-       u.headers, u.reach
+       u.headers, u.reach, u.trust, u.protocol
   FROM upstream u JOIN organization o ON o.id = u.organization_id
  ORDER BY u.id
 """
+
+_TOOLS = "SELECT upstream_id, name, state, digest, definition FROM upstream_tool"
 
 _ROUTES = """
 SELECT o.name, r.name, r.is_default, r.members
@@ -192,6 +195,9 @@ class RegistryReader:
 
     async def upstreams(self) -> list[UpstreamRow]:
         return [UpstreamRow(*row)._replace(default=bool(row[5])) for row in self._all(_UPSTREAMS)]
+
+    async def upstream_tools(self) -> list[ToolRow]:
+        return [ToolRow._make(row) for row in self._all(_TOOLS)]
 
     async def upstream_routes(self) -> list[RouteRow]:
         return [RouteRow(*row)._replace(default=bool(row[2])) for row in self._all(_ROUTES)]

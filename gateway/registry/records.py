@@ -341,6 +341,32 @@ class UpstreamRecord:
     created_ns: int
     specification: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    # Of an MCP server: the tools that may be called, and the revision that it speaks, None until that was found.
+    trust: str | None = None
+    protocol: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolRecord:
+    """A tool of an MCP server. `digest` is what was approved, or waits for it; `seen_digest` what the server says now
+    if that differs.
+
+    `also_at` are other upstreams of the organization that have a tool of this name.
+    """
+
+    id: str
+    organization: str
+    upstream: str
+    name: str
+    state: str
+    digest: str
+    seen_digest: str | None
+    approved_by: str | None
+    approved_ns: int | None
+    gone_ns: int | None
+    created_ns: int
+    updated_ns: int
+    also_at: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

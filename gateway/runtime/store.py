@@ -79,6 +79,11 @@ CREATE TABLE IF NOT EXISTS key_rehash (
 CREATE TABLE IF NOT EXISTS leak_report (credential TEXT PRIMARY KEY, peer TEXT NOT NULL, time_ns INTEGER NOT NULL)
 STRICT, WITHOUT ROWID;
 
+CREATE TABLE IF NOT EXISTS tool_sighting (
+  upstream TEXT NOT NULL, digest TEXT NOT NULL, definition TEXT NOT NULL, time_ns INTEGER NOT NULL,
+  PRIMARY KEY (upstream, digest)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS legacy_client (
   organization TEXT NOT NULL, product TEXT NOT NULL, peer TEXT NOT NULL,
   calls INTEGER NOT NULL, first_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL, models TEXT NOT NULL,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -17,8 +17,9 @@ from gateway.control import shapes
 from gateway.control.callers import Caller
 from gateway.control.operation import Answer, Ask, Operation, Page, PageQuery, Reasoned, ReasonQuery, cut, tag
 from gateway.control.problems import Problem
-from gateway.dataplane.registry_view import destination_of, opened, provider_of
+from gateway.dataplane.registry_view import destination_of, opened, provider_of, secret_of
 from gateway.errors import GatewayError
+from gateway.mcp import pins
 from gateway.outbound import addresses
 from gateway.registry import names, queries
 from gateway.registry.documents import plain
@@ -50,6 +51,11 @@ class UpstreamBody(Reasoned):
     headers: dict[str, str] = Field({}, description="Sent with every call; no secrets.")
     default: bool = Field(False, description="Serve it under `/v1/…` as well.")
     insecure: bool = Field(False, description="Allow plain HTTP to another machine.")
+    trust: Literal["approve", "first_use", "trust"] | None = Field(
+        None,
+        description="Of an MCP server: the tools that may be called, which are approved ones, also those of its first "
+        "list (the usual), or all.",
+    )
     openapi: dict[str, Any] | None = Field(
         None, description="The OpenAPI 3 document of a JSON API, as an object; only for the provider http."
     )
@@ -116,7 +122,7 @@ def _put(ask: Ask[UpstreamBody], registry: Any, name: str, *, replace: bool) -> 
         base_url=url,
         replace=replace,
         specification=None if given.openapi is None else api.dump(openapi.api_of(given.openapi)),
-        **given.model_dump(include={"provider", "secret", "default", "insecure", "headers", "reason"}),
+        **given.model_dump(include={"provider", "secret", "default", "insecure", "headers", "trust", "reason"}),
     )
 
 
@@ -175,9 +181,13 @@ def remove(ask: Ask[None, ReasonQuery]) -> Answer:
 
 
 def _one(ask: Ask) -> UpstreamRecord:
+    return _named(ask, ask.path["upstream"])
+
+
+def _named(ask: Ask[Any, Any], name: str) -> UpstreamRecord:
     found = {each.name: each for each in queries.upstreams(ask.registry, ask.tenant)}
-    if (one := found.get(ask.path["upstream"])) is None:
-        raise names.unknown_upstream(ask.path["upstream"], found)
+    if (one := found.get(name)) is None:
+        raise names.unknown_upstream(name, found)
     return one
 
 
@@ -185,6 +195,14 @@ def _checked(ask: Ask[Reasoned], upstreams: Sequence[str]) -> list[UpstreamCheck
     """Check these upstreams, all at the same time. Each has its entry in the outbox before anything is sent."""
     rows = use(ask.change(), **ask.by, upstreams=upstreams, reason=ask.body.reason)
     return asyncio.run(checks.check([_destination(row, ask.context.vault) for row in rows]))
+
+
+def mcp_server(ask: Ask[Reasoned], name: str) -> tuple[UpstreamRow, str | None]:
+    """An MCP server, and its secret. That it is used has its entry in the outbox."""
+    if _named(ask, name).provider != pins.PROVIDER:
+        raise GatewayError("no_mcp_server", f"upstream `{name}` is no MCP server", subject=name, hint="name one that is")
+    [row] = use(ask.change(), **ask.by, upstreams=[name], reason=ask.body.reason)
+    return row, secret_of(row, ask.context.vault)
 
 
 def _destination(row: UpstreamRow, vault: Vault) -> Destination:

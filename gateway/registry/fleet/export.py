@@ -120,7 +120,7 @@ def _agent(item: dict[str, Any], living: Collection[str]) -> dict[str, Any]:
 
 
 def _upstream(record: UpstreamRecord) -> dict[str, Any]:
-    shown = {"default": record.default, "headers": record.headers}
+    shown = {"default": record.default, "headers": record.headers, "trust": record.trust}
     return {"name": record.name, "provider": record.provider, "base_url": record.base_url, **_compact(shown)}
 
 

@@ -26,6 +26,7 @@ from gateway.registry.organizations import queries as tenants
 from gateway.registry.organizations import teams
 from gateway.registry.queries import reading
 from gateway.registry.records import BindingRecord, RouteRecord, SubjectKind, UpstreamRecord
+from gateway.registry.upstreams.tools import check_trust
 from gateway.secrets.vault import Vault
 
 Action = Literal["add", "change", "remove"]
@@ -406,6 +407,7 @@ class Planner:
             "default": item.get("default", before.default if before else False),
             "specification": specification if provider == "http" else None,
             "insecure": item.get("insecure", False),
+            "trust": check_trust(provider, item.get("trust", before.trust if before else None)),
             "name": name,
         }
         if before is None:
@@ -459,7 +461,7 @@ def _binding_changes(before: BindingRecord, item: Mapping[str, Any]) -> tuple[st
 
 
 def _upstream_changes(before: UpstreamRecord, wanted: Mapping[str, Any]) -> tuple[str, ...]:
-    shown = ("provider", "base_url", "headers", "default")
+    shown = ("provider", "base_url", "headers", "trust", "default")
     there = {name: getattr(before, name) for name in shown}
     # If another becomes the default, this one loses it without a change of its own.
     changes = {name: wanted[name] for name in shown if name != "default" or wanted[name]}

@@ -6,19 +6,21 @@ import time
 from collections.abc import Mapping, Sequence
 
 import orjson
-from sqlmodel import select
+from sqlmodel import col, select
 
 from gateway.identifiers import new_id
+from gateway.mcp.pins import PROVIDER
 from gateway.registry import change_entries, names, outbox
 from gateway.registry import change_entries as entries
 from gateway.registry.database import Registry
-from gateway.registry.models import Upstream
+from gateway.registry.models import Organization, Upstream
 from gateway.registry.operators import operators
 from gateway.registry.port import UpstreamRow
 from gateway.registry.queries import find_upstream, route_or_none, upstream_or_none, writing
 from gateway.registry.records import UpstreamRecord, copied
 from gateway.registry.row_records import upstream_record
 from gateway.registry.upstreams.routes import leave_routes
+from gateway.registry.upstreams.tools import check_trust, leave_tools
 from gateway.secrets.vault import Vault
 
 
@@ -37,11 +39,13 @@ def add_upstream(
     replace: bool = False,
     specification: str | None = None,
     headers: Mapping[str, str] | None = None,
+    trust: str | None = None,
     reason: str = "",
 ) -> UpstreamRecord:
     """A destination with its secret, sealed; `replace` gives an existing one another secret, URL and all the rest.
 
     `specification` has the operations of a JSON API (provider `http`). `headers` go with every call and are no secrets.
+    `trust` says which tools of an MCP server may be called (`tools.py`); None leaves that as it is.
 
     The first upstream of an organization is its default, whatever `default` says: `/v1/…` should lead somewhere.
     """
@@ -49,6 +53,7 @@ def add_upstream(
     names.check_provider(provider)
     base_url = names.check_base_of(provider, names.check_base_url(base_url, insecure=insecure))
     headers = names.check_headers(provider, headers or {})
+    check_trust(provider, trust)
     if secret is not None:
         names.check_secret(secret)
     with writing(registry, organization) as (session, tenant):
@@ -78,9 +83,10 @@ def add_upstream(
                 created_ns=now,
                 updated_ns=now,
             )
+        trust = trust or (row.trust if row.provider == provider else None)
         row.provider, row.base_url, row.updated_ns = provider, base_url, now
         row.specification = specification
-        row.headers = headers
+        row.headers, row.trust = headers, check_trust(provider, trust)
         row.reach = operators.reach_of(session, tenant.name, actor)
         row.is_default = default or row.is_default or not others
         row.version += 1
@@ -98,6 +104,7 @@ def remove_upstream(
         row = find_upstream(session, tenant, name)
         removed = upstream_record(tenant, row)
         leave_routes(session, tenant, row, actor)
+        leave_tools(session, row)
         session.delete(row)
         outbox.add_change(session, tenant, actor, "upstream.removed", entries.upstream(row), reason)
         return removed
@@ -114,13 +121,17 @@ def use(
             fields = change_entries.upstream(row)
             what = "upstream.checked"
             outbox.add_change(session, tenant, actor, what, fields, reason)
-            found.append(
-                copied(
-                    UpstreamRow,
-                    row,
-                    organization=tenant.name,
-                    default=row.is_default,
-                    headers=orjson.dumps(row.headers).decode(),
-                )
-            )
+            found.append(_row(tenant, row))
         return found
+
+
+def mcp_servers(registry: Registry) -> list[UpstreamRow]:
+    """The MCP servers of all organizations with their sealed secrets, for the gateway's own looks at their tools."""
+    with registry.read() as session:
+        every = select(Organization, Upstream).join(Upstream, col(Upstream.organization_id) == Organization.id)
+        return [_row(*each) for each in session.exec(every.where(Upstream.provider == PROVIDER))]
+
+
+def _row(tenant: Organization, row: Upstream) -> UpstreamRow:
+    headers = orjson.dumps(row.headers).decode()
+    return copied(UpstreamRow, row, organization=tenant.name, default=row.is_default, headers=headers)

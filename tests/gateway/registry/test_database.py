@@ -21,7 +21,8 @@ from gateway.registry import emergency_stops, queries
 from gateway.registry.database import Registry
 from gateway.registry.issuers import add_issuer, add_rule
 from gateway.registry.limits.usage_limits import set_limit
-from gateway.registry.migrations.versions.r0028_tables import CHANGES, EVENTS, PARTS, WRITTEN_ONCE
+from gateway.registry.migrations.versions import r0028_tables, r0037_tools
+from gateway.registry.migrations.versions.r0028_tables import EVENTS, PARTS, WRITTEN_ONCE
 from gateway.registry.models import Agent, LegacyKey
 from gateway.registry.operators.operators import add_operator
 from gateway.registry.policies.bindings import bind
@@ -29,7 +30,10 @@ from gateway.registry.port import FINGERPRINT, FIRST_REVISION, REVISION, TRIGGER
 from gateway.registry.reader import RegistryReader
 from gateway.registry.upstreams.changes import add_upstream
 from gateway.registry.upstreams.routes import NewMember, set_route
+from gateway.registry.upstreams.tools import observe
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once, copied_home, new_home
+
+CHANGES = r0028_tables.CHANGES | r0037_tools.CHANGES
 
 
 def execute(home: Home, statement: str) -> int:
@@ -97,6 +101,14 @@ def fill(home: Home) -> None:
         home.registry, home.vault, actor=ACTOR, organization=ORG, name="openai", provider="openai",
         base_url="https://api.example.com/v1", secret="sk-x",
     )  # fmt: skip
+    add_upstream(
+        home.registry, home.vault, actor=ACTOR, organization=ORG, name="tracker", provider="mcp",
+        base_url="https://tracker.example.com/mcp", secret=None,
+    )  # fmt: skip
+    observe(
+        home.registry, actor=ACTOR, organization=ORG, upstream="tracker", documents=[{"name": "find"}],
+        protocol="2026-07-28",
+    )  # fmt: skip
     set_limit(home.registry, actor=ACTOR, organization=ORG, kind="agent", subject="bot", name="tokens_per_day", value=1)
     add_issuer(
         home.registry, actor=ACTOR, organization=ORG, name="ci", issuer="https://ci.example.com", audience="gateway"
@@ -152,9 +164,11 @@ COLUMN = dict.fromkeys((*CHANGES, *WRITTEN_ONCE), "id") | {
 def test_a_change_moves_the_epoch_of_its_parts_and_no_other(table: str, filled: Home) -> None:
     connection = sqlite3.connect(filled.data.registry_db, isolation_level=None)  # foreign keys are off here
     row = connection.execute(f"SELECT * FROM {table}").fetchone()
+    column = COLUMN[table]
+    one = f"rowid = (SELECT min(rowid) FROM {table})"
     for statement, values in (
-        (f"UPDATE {table} SET {COLUMN[table]} = {COLUMN[table]}", ()),
-        (f"DELETE FROM {table}", ()),
+        (f"UPDATE {table} SET {column} = {column} WHERE {one}", ()),
+        (f"DELETE FROM {table} WHERE {one}", ()),
         (f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row),
     ):
         before = epochs(filled)
@@ -355,8 +369,12 @@ def test_a_registry_of_the_first_revision_is_migrated(home: Home) -> None:
     execute(home, "DROP TABLE approval_look")
     execute(home, "DROP TABLE approval_review")
     execute(home, "DROP TABLE approval_request")
-    for column in ("shape", "team", "owner"):
-        execute(home, f"ALTER TABLE webhook DROP COLUMN {column}")
+    execute(home, "DROP TABLE upstream_tool")
+    for table, column in (
+        *(("webhook", each) for each in ("shape", "team", "owner")),
+        *(("upstream", each) for each in ("trust", "protocol")),
+    ):
+        execute(home, f"ALTER TABLE {table} DROP COLUMN {column}")
     for index in ("agent_organization", "agent_owner", "agent_team", "binding_in_force", "usage_limit_in_force"):
         execute(home, f"DROP INDEX {index}")
     execute(home, f"UPDATE alembic_version SET version_num = '{FIRST_REVISION}'")

@@ -113,6 +113,7 @@ _FORMS: Final = [
             Input(name="base_url", title="Address", hint="Where its API begins; empty: the provider's own."),
             _SECRET,
             Input(name="headers", hint="One a line, NAME=VALUE, sent with every call; no secrets."),
+            Input(name="trust", title="Tools that may be called", hint="Of an MCP server.", required=False),
             "default",
             "insecure",
             "reason",
