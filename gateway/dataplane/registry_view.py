@@ -18,7 +18,7 @@ import orjson
 
 from gateway.dataplane import pinned_tools
 from gateway.errors import Denied, GatewayError
-from gateway.mcp.pins import Pins
+from gateway.mcp.pins import TRUSTS, Pins
 from gateway.registry.port import ActiveSet, Epochs, RegistryPort, RouteRow, UpstreamRow
 from gateway.secrets.vault import SealedPlace, Vault
 from gateway.upstream.providers.base import Provider
@@ -170,10 +170,10 @@ def _pool(row: RouteRow) -> Pool:
     return Pool(row.organization, row.name, row.default, tuple(members))
 
 
-def provider_of(row: UpstreamRow, _pinned: Pins | None = None) -> Provider | None:
-    """The provider of an upstream; None if a later version of the gateway has added it."""
+def provider_of(row: UpstreamRow, pinned: Pins | None = None) -> Provider | None:
+    """The provider of an upstream, with the tools of an MCP server; None if a later version of the gateway added it."""
     if row.specification is not None:
         return http.provider(row.name, row.specification)
     if row.provider == mcp.NAME:
-        return mcp.Mcp(row.name)
+        return mcp.Mcp(row.name, {} if pinned is None else pinned.tools, TRUSTS.get(row.trust or "", "approve"))
     return PROVIDERS.get(row.provider)

@@ -24,6 +24,7 @@ STATES: Final[Mapping[str, State]] = {"pinned": "pinned", "new": "new", "changed
 
 Trust = Literal["approve", "first_use", "trust"]
 """Tools of a server that may be called: approved ones, also those of its first list, or all."""
+TRUSTS: Final[Mapping[str, Trust]] = {"approve": "approve", "first_use": "first_use", "trust": "trust"}
 
 MAX_BYTES: Final = 64 * 1024
 """The largest definition of a tool that is kept."""

@@ -32,6 +32,7 @@ from gateway.dataplane.proxy import DataPlane
 from gateway.dataplane.refusals import Refusals
 from gateway.dataplane.registry_view import RegistryView
 from gateway.dataplane.request_log import RequestLog
+from gateway.dataplane.sightings import ToolSightings
 from gateway.dataplane.tracing import tracer
 from gateway.http import listener, tls
 from gateway.http.connection import ConnectionLimits
@@ -124,6 +125,8 @@ class DataWorker:
         self._run("following the policies", follower.run())
         self._contacts = self._keep_beside(Contacts(self._store, self._boot))
         self._run("keeping how upstreams answer", self._contacts.run())
+        self._sightings = self._keep_beside(ToolSightings(self._store))
+        self._run("keeping which tools have changed", self._sightings.run())
         self._outages = self._keep_beside(Outages(self._store, self._boot))
         self._run("telling of refusals of everything", self._outages.run())
         self._peppers = Peppers.load(data.keys)
@@ -192,6 +195,7 @@ class DataWorker:
             clients=self._clients,
             outages=self._outages,
             approvals=Approvals.of_settings(settings, Askings(self._data.registry_db, vault, self._boot)),
+            sighted=self._sightings.note,
         )
         self._run("ending the calls of who was revoked", plane.watch.run())
         self._run("measuring the load", self._measures.run(plane.load))

@@ -200,7 +200,9 @@ def _checked(ask: Ask[Reasoned], upstreams: Sequence[str]) -> list[UpstreamCheck
 def mcp_server(ask: Ask[Reasoned], name: str) -> tuple[UpstreamRow, str | None]:
     """An MCP server, and its secret. That it is used has its entry in the outbox."""
     if _named(ask, name).provider != pins.PROVIDER:
-        raise GatewayError("no_mcp_server", f"upstream `{name}` is no MCP server", subject=name, hint="name one that is")
+        raise GatewayError(
+            "no_mcp_server", f"upstream `{name}` is no MCP server", subject=name, hint="name one that is"
+        )
     [row] = use(ask.change(), **ask.by, upstreams=[name], reason=ask.body.reason)
     return row, secret_of(row, ask.context.vault)
 
