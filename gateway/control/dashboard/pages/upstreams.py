@@ -13,6 +13,7 @@ from gateway.control.dashboard.door import View
 from gateway.control.dashboard.shown import Found, ShownPage
 from gateway.control.dashboard.tables import Column, Table
 from gateway.registry.names import PROVIDERS
+from gateway.registry.upstreams.tools import MODES
 
 
 async def listed(view: View) -> Found:
@@ -113,7 +114,7 @@ _FORMS: Final = [
             Input(name="base_url", title="Address", hint="Where its API begins; empty: the provider's own."),
             _SECRET,
             Input(name="headers", hint="One a line, NAME=VALUE, sent with every call; no secrets."),
-            Input(name="trust", title="Tools that may be called", hint="Of an MCP server.", required=False),
+            Input(name="trust", title="Tools that may be called", hint="Of an MCP server alone.", choices=("", *MODES)),
             "default",
             "insecure",
             "reason",
