@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
+
+from gateway.errors import GatewayError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,3 +65,39 @@ class RequestRecord:
     used: int
     for_pattern: bool
     words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why one of several requests was not reviewed."""
+
+    code: str
+    detail: str
+    hint: str
+
+    @classmethod
+    def of(cls, error: GatewayError) -> Self:
+        return cls(code=error.code, detail=error.message, hint=str(error.hint))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewedRecord:
+    """What became of one of several requests: its state after the review, with how many more people each requirement
+    needs if it still waits; or why it was not reviewed, and then it is as it was.
+    """
+
+    id: str
+    state: str | None
+    missing: list[int]
+    refused: Refusal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingRecord:
+    """How many requests wait that the caller may review, of how many agents. `cursor` begins a denial of exactly these,
+    and is null if there are none.
+    """
+
+    count: int
+    agents: int
+    cursor: str | None

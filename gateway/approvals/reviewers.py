@@ -7,7 +7,7 @@ Specification: docs/explanation/approvals.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from gateway.registry.models import (
     Agent,
     AgentVersion,
     ApiKey,
+    ApprovalLook,
     ApprovalRequest,
     ApprovalReview,
     Operator,
@@ -41,15 +42,19 @@ class Reviewer:
 
 
 def check_may_review(session: Session, tenant: Organization, row: ApprovalRequest, reviewer: Reviewer) -> list[int]:
-    meets = [
+    if not (meets := met(session, tenant, row, reviewer)):
+        hint = "`approvers` and `four_eyes` of the policy say who may"
+        raise ForbiddenError("not_an_approver", "you may not review this request", subject=row.id, hint=hint)
+    return meets
+
+
+def met(session: Session, tenant: Organization, row: ApprovalRequest, reviewer: Reviewer) -> list[int]:
+    """The numbers of the requirements for which a person's word counts by now."""
+    return [
         number
         for number in range(len(row.requirements))
         if counts(session, tenant, row, escalation.widened(row, number), reviewer)
     ]
-    if not meets:
-        hint = "`approvers` and `four_eyes` of the policy say who may"
-        raise ForbiddenError("not_an_approver", "you may not review this request", subject=row.id, hint=hint)
-    return meets
 
 
 def counts(
@@ -91,6 +96,24 @@ def _named(session: Session, names: set[str]) -> Sequence[Operator]:
 
 def reviews_of(session: Session, row: ApprovalRequest) -> Sequence[ApprovalReview]:
     return session.exec(select(ApprovalReview).where(ApprovalReview.request_id == row.id)).all()
+
+
+def reviewed(session: Session, requests: Collection[str], reviewer: Reviewer) -> set[str]:
+    """Those of these requests that the person has reviewed, by whichever operator."""
+    made = select(ApprovalReview.request_id, ApprovalReview.actor).where(col(ApprovalReview.request_id).in_(requests))
+    return _of_person(session, session.exec(made).all(), reviewer)
+
+
+def looked_at(session: Session, requests: Collection[str], reviewer: Reviewer) -> set[str]:
+    """Those of these requests whose whole call the person has seen, by whichever operator."""
+    made = select(ApprovalLook.request_id, ApprovalLook.actor).where(col(ApprovalLook.request_id).in_(requests))
+    return _of_person(session, session.exec(made).all(), reviewer)
+
+
+def _of_person(session: Session, acts: Sequence[tuple[str, str]], reviewer: Reviewer) -> set[str]:
+    mine = person(session, reviewer.actor)
+    actors = {actor for actor in {actor for _, actor in acts} if person(session, actor) == mine}
+    return {request for request, actor in acts if actor in actors}
 
 
 def person(session: Session, actor: str) -> tuple[str, ...]:

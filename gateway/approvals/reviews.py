@@ -236,6 +236,21 @@ def find(session: Session, tenant: Organization, request: str) -> ApprovalReques
     return row
 
 
+def check_reviewable(session: Session, tenant: Organization, row: ApprovalRequest, reviewer: Reviewer) -> list[int]:
+    """The numbers of the requirements that a review would count for. Raises `GatewayError` if it cannot be made."""
+    now = time.time_ns()
+    if row.state != "waiting":
+        raise ConflictError("approval_settled", f"it is {row.state} already", subject=row.id)
+    if now >= row.expires_ns:
+        raise ConflictError("approval_settled", "its time is over", subject=row.id)
+    if why := why_closed(session, tenant, row, now):
+        raise ConflictError("approval_settled", why, subject=row.id)
+    meets = reviewers.check_may_review(session, tenant, row, reviewer)
+    if reviewers.reviewed(session, [row.id], reviewer):
+        raise ConflictError("reviewed_before", "you have reviewed it already", subject=row.id)
+    return meets
+
+
 def _review(
     session: Session,
     tenant: Organization,
@@ -247,17 +262,7 @@ def _review(
 ) -> list[int]:
     """Add somebody's review; the numbers of the requirements that it counts for."""
     names.check_text("reason", reason)
-    now = time.time_ns()
-    if row.state != "waiting":
-        raise ConflictError("approval_settled", f"it is {row.state} already", subject=row.id)
-    if now >= row.expires_ns:
-        raise ConflictError("approval_settled", "its time is over", subject=row.id)
-    if why := why_closed(session, tenant, row, now):
-        raise ConflictError("approval_settled", why, subject=row.id)
-    meets = reviewers.check_may_review(session, tenant, row, reviewer)
-    before = {reviewers.person(session, each.actor) for each in reviewers.reviews_of(session, row)}
-    if reviewers.person(session, reviewer.actor) in before:
-        raise ConflictError("reviewed_before", "you have reviewed it already", subject=row.id)
+    meets = check_reviewable(session, tenant, row, reviewer)
     session.add(
         ApprovalReview(
             request_id=row.id,
@@ -266,7 +271,7 @@ def _review(
             verdict=verdict,
             reason=reason,
             meets=meets,
-            created_ns=now,
+            created_ns=time.time_ns(),
             **({} if scope is None else {"uses": scope.uses, "seconds": scope.seconds}),
             for_pattern=scope is not None and scope.pattern != "",
         )

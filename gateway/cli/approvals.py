@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import options, output
+from gateway.cli import approval_batches, options, output
 from gateway.cli.asking import App, ChangingOf, Of
 from gateway.errors import GatewayError
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 app = App(no_args_is_help=True, help="Approve or deny calls that policies do not let run without a person.")
 
 Approval = Annotated[str, typer.Argument(metavar="APPROVAL", help="The id of the request, `apr_…`.")]
+Approvals = Annotated[list[str], typer.Argument(metavar="APPROVAL…", help="The ids of one or more requests.")]
+ApprovalsOrAll = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[APPROVAL]…", help="The ids of one or more requests, or none with --all."),
+]
 
 
 @app.command("list")
@@ -97,7 +102,7 @@ def show(
 @app.command()
 def approve(
     ask: ChangingOf,
-    approval: Approval,
+    approvals: Approvals,
     uses: Annotated[
         int | None, typer.Option("--uses", metavar="N", help="Let it be used so often, if the policies allow that.")
     ] = None,
@@ -108,22 +113,62 @@ def approve(
         bool, typer.Option("--pattern", help="Let it be used for all calls that the policies call by the same words.")
     ] = False,
 ) -> None:
-    """Approve a call: it runs once, or as the options say, when enough people have approved it."""
+    """Approve a call: it runs once, or as the options say, when enough people have approved it.
+
+    With several requests, each that you have looked at is approved for its very call, once.
+    """
     terms = {"uses": uses, "seconds": output.seconds(duration), "for_pattern": pattern or None}
     body = {name: each for name, each in terms.items() if each is not None}
-    found = ask.send("POST", "approvals", approval, "approve", body=body)
+    if len(approvals) > 1:
+        if body:
+            hint = "leave --uses, --for and --pattern out, or approve one request at a time"
+            raise GatewayError("beyond_scope", "several approvals are for their very calls, once", hint=hint)
+        with ask.gateway() as gateway:
+            approval_batches.listed(ask, gateway, "approve", approvals)
+        return
+    found = ask.send("POST", "approvals", approvals[0], "approve", body=body)
     line = f"{found['id']} is approved until {found['expires']}: {output.printable(found['words'])}"
     waiting = f"{found['id']} needs {sum(found['missing'])} more to approve it"
     ask.show(found, line if found["state"] == "approved" else waiting)
 
 
 @app.command()
-def deny(ask: ChangingOf, approval: Approval) -> None:
-    """Deny a call, with a --reason. One denial denies, unless the policy wants more."""
+def deny(
+    ask: ChangingOf,
+    approvals: ApprovalsOrAll = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Deny all that wait and that you may review, after asking.")
+    ] = False,
+    agent: Annotated[
+        str | None, typer.Option("--agent", metavar="AGENT", help="With --all: only those of this agent.")
+    ] = None,
+    team: Annotated[
+        str | None, typer.Option("--team", metavar="TEAM", help="With --all: only those of agents of this team.")
+    ] = None,
+    matching: Annotated[
+        str | None,
+        typer.Option("--matching", metavar="TEXT", help="With --all: only with this in a policy's reason or pattern."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --all: do not ask.")] = False,
+) -> None:
+    """Deny calls, with a --reason. One denial denies, unless the policy wants more. Nobody has to look for that."""
+    choice = {"agent": agent, "team": team, "matching": matching}
+    given = approvals or []
+    if everything == bool(given):
+        raise GatewayError("nothing_chosen", "name requests, or all of them", hint="write their ids, or --all alone")
+    if not everything and any(choice.values()):
+        hint = "leave --agent, --team and --matching out, or write --all alone"
+        raise GatewayError("nothing_chosen", "these options choose among all that wait", hint=hint)
     if not ask.reason:
         raise GatewayError("invalid_reason", "the reason is empty", hint="say why: --reason TEXT")
-    found = ask.send("POST", "approvals", approval, "deny")
-    ask.show(found, f"{approval} is denied" if found["state"] == "denied" else f"{approval} needs more who deny it")
+    if everything:
+        approval_batches.deny_all(ask, choice, yes)
+    elif len(given) > 1:
+        with ask.gateway() as gateway:
+            approval_batches.listed(ask, gateway, "deny", given)
+    else:
+        found = ask.send("POST", "approvals", given[0], "deny")
+        ask.show(found, f"{given[0]} is denied" if found["state"] == "denied" else f"{given[0]} needs more who deny it")
 
 
 @app.command()

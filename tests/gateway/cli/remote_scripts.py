@@ -371,6 +371,17 @@ SCRIPTS: Final = {
         approvals approve apr_nothing
         approvals deny apr_nothing
         approvals deny apr_nothing --reason no
+        approvals approve apr_nothing apr_none
+        approvals approve apr_nothing apr_none --uses 2
+        approvals deny apr_nothing apr_none --reason no
+        approvals deny apr_nothing apr_none --reason no --json
+        approvals deny
+        approvals deny apr_nothing --all --reason no
+        approvals deny apr_nothing --agent bot --reason no
+        approvals deny --all
+        approvals deny --all --reason no
+        approvals deny --all --reason no --json
+        approvals deny --all --agent nobody --reason no
         approvals revoke apr_nothing
     """,
     "webhooks": """

@@ -218,7 +218,13 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         "webhooks remove": [reference("whk_")],
         "approvals list": _maybe(chance, "--agent", agent),
         "approvals show": [reference("apr_"), *_maybe(chance, "--call")],
-        **{f"approvals {verb}": [reference("apr_"), "--reason", why] for verb in ("approve", "deny", "revoke")},
+        "approvals approve": [reference("apr_"), *_maybe(chance, reference("apr_")), "--reason", why],
+        "approvals deny": [
+            *chance.choice([[reference("apr_")], [reference("apr_"), reference("apr_")], ["--all", "--yes"]]),
+            "--reason",
+            why,
+        ],
+        "approvals revoke": [reference("apr_"), "--reason", why],
         # Not one of its own, which would be told over the network.
         "webhooks test": [
             chance.choice([*sorted(each for each in other.ids if each.startswith("whk_")), "whk_nobodys"])

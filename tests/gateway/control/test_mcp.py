@@ -64,6 +64,8 @@ def test_every_operation_is_a_tool_or_has_a_reason_not_to_be() -> None:
         "POST /login/finish",
         "POST /logout",
         "POST /approvals/{approval}/approve",  # a person's decision
+        "POST /approvals/approve",
+        "POST /approvals/deny-all",
         "POST /approvals/{approval}/look",  # what was said in a call
         "POST /content/{event}/read",
         "POST /keys",  # their secrets would be in a chat
