@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 from gateway.control.dashboard.door import View
 from gateway.control.dashboard.shown import Download
 
-Kind = Literal["text", "id", "time", "badge", "number", "money", "code", "list", "lines", "act", "pre"]
+Kind = Literal["text", "id", "time", "badge", "number", "money", "code", "list", "lines", "act", "pre", "choose"]
 
 PAGE: Final = 50
 CSV_PAGE: Final = 500
@@ -111,7 +111,7 @@ class Table:
         """The same as a file. A cell that a spreadsheet would take for a formula is text."""
         out = io.StringIO()
         writer = csv.writer(out)
-        kept = [number for number, each in enumerate(self.columns) if each.kind != "act"]
+        kept = [number for number, each in enumerate(self.columns) if each.kind not in ("act", "choose")]
         writer.writerow([self.columns[number].title for number in kept])
         for row in self.rows:
             writer.writerow([_plain(row[number].value) for number in kept])

@@ -74,6 +74,8 @@ class _Links(HTMLParser):
             self.links.append(given["href"])
         elif tag == "form":
             self.forms.append((given.get("method", "get"), given.get("action", ""), {}))
+        elif tag == "button" and "formaction" in given:  # another way to send the fields of the form that it is in
+            self.forms.append(("post", given["formaction"], self.forms[-1][2]))
         elif tag in ("input", "textarea", "select") and self.forms and "name" in given:
             self.forms[-1][2].setdefault(given["name"], given.get("value") or ("3" if "required" in given else ""))
             self._select = given["name"] if tag == "select" else ""

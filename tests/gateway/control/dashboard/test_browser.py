@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from gateway.approvals import reviews
 from gateway.audit.intents import Decided
 from gateway.audit.writer import AuditWriter
 from gateway.control.dashboard import pages
@@ -132,6 +133,49 @@ def test_a_reviewer_looks_and_approves(served: Served, browser: Browser) -> None
     assert page.locator(".head span.badge").inner_text() == "approved"
     assert violations(browser) == []
     assert page.locator("img").count() == 0
+    assert browser.complaints == []
+
+
+@pytest.mark.slow
+def test_a_reviewer_answers_many_calls(served: Served, browser: Browser) -> None:
+    """By boxes and two buttons of one form, which work without the script; then all that wait."""
+    agent = served.home.agent("bot", owner="dana")
+    requests = [asked(served.home, agent, body=b"%d" % number) for number in range(4)]
+    page = browser.page
+
+    def check() -> None:
+        assert violations(browser) == []
+        page.set_viewport_size({"width": 400, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+        page.set_viewport_size({"width": 1280, "height": 900})
+
+    browser.open(f"/dashboard/o/default/approvals/{requests[0]}")
+    page.click("text=Look at the whole call")
+    browser.open("/dashboard/o/default/approvals?state=waiting")
+    for each in requests[:2]:
+        page.check(f"input[value={each}]")
+    check()
+    page.click("text=Approve the chosen that you have looked at")
+    page.wait_for_selector("text=1 call was left as before")
+    assert "open it and look first" in page.locator("tr", has_text=requests[1][-12:]).inner_text()
+    check()
+    page.click("text=Approvals that wait")
+    page.check(f"input[value={requests[2]}]")
+    page.click("button:text-is('Deny the chosen')")  # the browser keeps it until there is a reason
+    assert page.evaluate("document.querySelector('input[name=reason]').validity.valueMissing")
+    page.fill("input[name=reason]", "not this one")
+    page.keyboard.press("Enter")  # of the two buttons it means the one that approves nothing
+    page.wait_for_selector("text=1 call was reviewed.")
+    page.click("text=Approvals that wait")
+    page.click("text=Deny all that wait")
+    page.wait_for_selector("text=2 calls")
+    check()
+    page.fill(".card input[name=reason]", "enough")
+    page.click("button:text-is('Deny them')")
+    page.wait_for_selector("text=2 calls were denied.")
+    check()
+    states = {each: reviews.one(served.home.registry, "default", each).state for each in requests}
+    assert list(states.values()) == ["approved", "denied", "denied", "denied"]
     assert browser.complaints == []
 
 

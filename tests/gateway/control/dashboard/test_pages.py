@@ -426,12 +426,14 @@ def hostile(served: Served, person: Person, most: int) -> None:
         places = [f"agents/evil-{number}", f"agents/evil-{number}/versions", f"agents/evil-{number}/do/revoke"]
         for place in places if number % 5 == 0 or most > 50 else places[:1]:
             check(person.page(f"/dashboard/o/default/{place}"), text)
-    for place in ("agents", "approvals", "approvals?state=denied"):
+    page = person.post("/dashboard/o/default/approvals/several/approve", {"chosen": approval, "reason": "x"}).text
+    check(page, None)
+    for place in ("agents", "approvals", "approvals?state=denied", "approvals/deny-all"):
         check(person.page(f"/dashboard/o/default/{place}"), None)
     for text in texts(most):
-        for place in ("agents", "decisions"):
-            answer = person.get(f"/dashboard/o/default/{place}", search=text, team=text, reason=text, model=text)
-            check(answer.text, None)
+        for place in ("agents", "decisions", "approvals/deny-all"):
+            query = {"search": text, "team": text, "reason": text, "model": text, "matching": text}
+            check(person.get(f"/dashboard/o/default/{place}", **query).text, None)
         check(person.get(f"/dashboard/o/default/agents/{text.replace('/', '')}").text, None)
         check(served.stranger().get("/dashboard/login", next=text).text, None)
 

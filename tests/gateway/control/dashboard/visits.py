@@ -267,6 +267,8 @@ def visits(data: DataDirectory, registry: Registry, cursors: Cursors) -> Iterato
     yield visit("approvals", "waiting", state="waiting")
     yield visit("approvals", "expired", state="expired")
     yield visit("approvals", "of an agent", agent=last)
+    yield visit("approvals/deny-all")
+    yield visit("approvals/deny-all", "of an agent", agent=last)
     yield visit("approvals/{approval}")
     yield visit("policies")
     yield visit("policies", "from the middle", cursor=at(bound[len(bound) // 2].id, "bindings", "", "", ""))
