@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from gateway.approvals.records import ReviewedRecord
 from gateway.approvals.reviewers import Reviewer
 from gateway.audit import grants
 from gateway.audit.approval_scope import Scope
+from gateway.errors import GatewayError
 from gateway.policy.approvals import Requirement
 from gateway.registry.agents.changes import AgentUpdate, suspend_agent, update_agent
 from gateway.registry.agents.registration import register_agent
@@ -147,6 +149,23 @@ def test_one_that_cannot_be_reviewed_any_more_leaves_the_others(desk: Desk) -> N
     ]
     given = [each for each in desk.entries() if each["what"] == grants.REVIEWED and each["verdict"] == "approved"]
     assert [each["approval"] for each in given] == [good]
+
+
+def test_one_that_fails_half_way_is_undone_alone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    olga, (first, second) = desk.person("olga"), [desk.ask(b"%d" % number).id for number in range(2)]
+    settled = reviews.settled
+
+    def fail_for_first(session: Any, tenant: Any, row: ApprovalRequest, *given: Any) -> None:
+        if row.id == first:
+            raise GatewayError("out_of_order", "it cannot be written down")
+        settled(session, tenant, row, *given)
+
+    monkeypatch.setattr(reviews, "settled", fail_for_first)
+    assert outcomes(deny(desk, olga, first, second)) == ["out_of_order", "denied"]
+    assert [desk.state(each) for each in (first, second)] == ["waiting", "denied"]
+    assert reviews.one(desk.home.registry, ORG, first).reviews == []
+    assert [each["approval"] for each in desk.entries() if each["what"] == grants.REVIEWED] == [second]
+    reviews.look(desk.home.registry, desk.home.vault, olga, ORG, first)  # its call is still there
 
 
 def test_a_reason_that_the_log_does_not_take_refuses_the_batch(desk: Desk) -> None:
