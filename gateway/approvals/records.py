@@ -39,9 +39,10 @@ class RequestRecord:
     """A request for approval. `call` is what may be shown in lists; the whole call is for reviewers alone.
 
     `expires_ns` is when the request ends, or the approval that it was given. `escalated` are the numbers of the
-    requirements that others may review by now, too. `missing` is how many more people each requirement needs, in their
-    order. An approval may be used so many times (`uses`), lists know of those that are `used`, and `words` says for
-    what.
+    requirements that others may review by now, too. `missing` is how many more people each requirement needs, in
+    their order. `over_limit` are the limits that the approval lets the call go over, as they stood when it asked,
+    each with what that means in `words`. An approval may be used so many times (`uses`), lists know of those that
+    are `used`, and `words` says for what.
     """
 
     id: str
@@ -51,6 +52,7 @@ class RequestRecord:
     state: str
     requirements: list[dict[str, Any]]
     call: dict[str, Any]
+    over_limit: list[dict[str, Any]]
     decision: str
     created_ns: int
     expires_ns: int

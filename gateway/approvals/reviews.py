@@ -17,7 +17,7 @@ from sqlmodel import Session, col, select
 from gateway.approvals import calls, reviewers
 from gateway.approvals.records import Offer, RequestRecord, ReviewRecord
 from gateway.approvals.reviewers import Reviewer
-from gateway.approvals.terms import ONCE, Terms, chosen, granted_words, offered_words
+from gateway.approvals.terms import ONCE, Terms, chosen, granted_words, named_limits, offered_words, over_limit_words
 from gateway.audit import grants
 from gateway.audit.approval_scope import Scope, widest
 from gateway.audit.intents import Fields
@@ -321,7 +321,8 @@ def record(session: Session, tenant: Organization, row: ApprovalRequest) -> Requ
         agent_name=agent_name,
         state=row.state if row.state not in ("waiting", "approved") or time.time_ns() < row.expires_ns else "expired",
         requirements=row.requirements,
-        call=row.call,
+        call={name: each for name, each in row.call.items() if name != "limits_json"},
+        over_limit=[each | {"words": over_limit_words(each, row.requirements)} for each in named_limits(row.call)],
         decision=row.decision_id,
         created_ns=row.created_ns,
         expires_ns=row.expires_ns,

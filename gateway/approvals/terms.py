@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
+
 from gateway.audit.approval_scope import GRANT_SECONDS, Scope, widest
 from gateway.errors import GatewayError
+from gateway.usage.reservation import amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,29 @@ def offered_words(demanded: Sequence[Mapping[str, Any]], agent: str, call: Mappi
 def granted_words(uses: int, pattern: str, agent: str, call: Mapping[str, Any]) -> str:
     """What an approval is for."""
     return f"{_alike(pattern, agent, call) if pattern else 'this very call'}, {_times(uses)}"
+
+
+def named_limits(call: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The limits that had no room for a call and that people may let it go over, from what is kept of it."""
+    found: list[dict[str, Any]] = orjson.loads(call.get("limits_json", "[]"))
+    return found
+
+
+def over_limit_words(limit: Mapping[str, Any], demanded: Sequence[Mapping[str, Any]]) -> str:
+    """Where one of these limits stood when the call asked, and what an approval does to it."""
+    name, offered = limit["limit"], widest(demanded)
+    used, value, needed = limit["spent"] + limit["reserved"], limit["value"], limit["needed"]
+    text = f"{_spoken(name)} of {limit['subject']}: {amount(name, used)} of {amount(name, value)} used, "
+    text += f"this call needs {'' if needed == 1 else 'up to '}{amount(name, needed)}"
+    if limit["resets_at"]:
+        text += f", the limit starts anew at {limit['resets_at']}"
+    alike = ", or those that it is given for, whatever they need," if offered.pattern else ""
+    return f"{text}; an approval raises it for this call alone{alike} and what runs counts"
+
+
+def _spoken(name: str) -> str:
+    """A limit's name in words: `spend per day`."""
+    return name.replace("_microusd", "").replace("_", " ")
 
 
 def _alike(pattern: str, agent: str, call: Mapping[str, Any]) -> str:

@@ -8,12 +8,13 @@ request and what was demanded, who reviewed it, the grant, its use.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.audit import approval_scope, clock, grants
+from gateway.audit import approval_scope, clock, grants, over_limits
 from gateway.audit.entry import Entry
+from gateway.audit.over_limits import Excess
 
 MAX_SECONDS = 7 * 24 * 3600
 """The longest time that a request waits, whatever a policy says."""
@@ -48,9 +49,25 @@ class ApprovalCheck:
     def __init__(self) -> None:
         self._requests: dict[tuple[str, str], _Request] = {}
 
-    def decided(self, entry: Entry) -> str:
-        if not grants.needs_one(entry):
-            return ""
+    def decided(self, entry: Entry, excesses: Sequence[Excess] = ()) -> str:
+        """`excesses` are the limits that the decision has gone over."""
+        fault = self._used(entry) if grants.needs_one(entry) else ""
+        return fault or self._beyond(entry, excesses)
+
+    def _beyond(self, entry: Entry, excesses: Sequence[Excess]) -> str:
+        """A call goes over no limit but those that the approval which it uses names."""
+        request = self._of(entry)
+        grant = None if request is None else request.grant
+        named = () if request is None or grant is None else over_limits.raised(request.asked, grant, entry)
+        for scope, counter, value, used, needed in excesses:
+            if not over_limits.may_exceed(named, scope, counter, value, needed):
+                return (
+                    f"it needs {needed} of {counter} of `{scope}`, of which {used} of {value} were used, "
+                    "and no approval names that limit"
+                )
+        return ""
+
+    def _used(self, entry: Entry) -> str:
         request = self._of(entry)
         if request is None:
             return "the call ran, and the approval that it needed was never asked for"

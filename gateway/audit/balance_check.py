@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.audit import thresholds
+from gateway.audit import over_limits, thresholds
 from gateway.audit.balance import COUNTERS, unit
 from gateway.audit.balance_rows import UncountedError
 from gateway.audit.balances import Balances, beyond, differences, number, reservation_of, settled_of
 from gateway.audit.entry import Entry
 from gateway.audit.log_reader import LogReader
+from gateway.audit.over_limits import Excess
 
 _BEYOND = (KeyError, TypeError, ValueError, IndexError, OverflowError, OSError)
 """The errors that a reservation that this program did not write can end in."""
@@ -42,6 +43,13 @@ class BalanceCheck:
         except _BEYOND:
             return "its reservation cannot be read"
         return fault
+
+    def excesses(self, entry: Entry) -> list[Excess]:
+        """The limits that a decision has gone over; none if its reservation cannot be read, as `opened` says then."""
+        try:
+            return list(over_limits.excesses(entry))
+        except _BEYOND:
+            return []
 
     def closed(self, decision: Entry, closing: Entry) -> str:
         """Take account of the closing of a decision; returns what is wrong with its settlement."""

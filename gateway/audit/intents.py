@@ -24,6 +24,7 @@ from gateway.audit.balance import Amounts
 from gateway.audit.balances import Balances
 from gateway.audit.content import Sealed
 from gateway.audit.entry import Scalar
+from gateway.audit.over_limits import RaisedLimit
 from gateway.audit.thresholds import LimitWindow
 
 SYSTEM = "system"
@@ -47,8 +48,10 @@ class Denial:
 class Reservation(Protocol):
     """A condition of an allow that only the transaction of its entry can decide, such as a part of a budget."""
 
-    def take(self, balances: Balances, time_ns: int) -> Fields | Denial:
+    def take(self, balances: Balances, time_ns: int, raised: Sequence[RaisedLimit] = ()) -> Fields | Denial:
         """Further members of the entry, or a denial. Changes nothing: what the entry says is what is reserved.
+
+        `raised` are the limits that the decision's approval lets it go over.
 
         Called in the writer's thread, inside the transaction that records the decision and under its lock, so the
         balances are current in all processes. A member `reservation_json` (`balances.reservation_of`) is added to the

@@ -13,7 +13,19 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.audit import balances, checkpoint, clock, content, decision, grants, merkle, storage, thresholds, tiles
+from gateway.audit import (
+    balances,
+    checkpoint,
+    clock,
+    content,
+    decision,
+    grants,
+    merkle,
+    over_limits,
+    storage,
+    thresholds,
+    tiles,
+)
 from gateway.audit import entry as entries
 from gateway.audit.balances import Balances
 from gateway.audit.decision import State
@@ -22,6 +34,7 @@ from gateway.audit.errors import AuditError, unavailable
 from gateway.audit.intents import Changed, Completed, Decided, Denial, Erased, Recovered, Reservation
 from gateway.audit.log import Committed
 from gateway.audit.log_reader import Head
+from gateway.audit.over_limits import RaisedLimit
 from gateway.audit.thresholds import LimitWindow, Reached
 
 _RESERVATION = "SELECT reservation FROM open_decision WHERE event_id = ? AND log_id = ?"
@@ -128,7 +141,8 @@ class Transaction:
         if uses and (fault := grants.fault(self._event, item.entry, time_ns)):
             more, uses = reserved(item.entry, Denial(reason=grants.REASON, reasons=[fault])), False
         elif isinstance(intent, Decided) and intent.reservation is not None:
-            more, used_up = self._reserve(intent.reservation, item.entry, time_ns)
+            raised = over_limits.of_decision(self._event, item.entry) if uses else ()
+            more, used_up = self._reserve(intent.reservation, item.entry, time_ns, raised)
             if intent.counted and more.get("allow") is False and self._is_told(item.organization, used_up):
                 return Committed(-1, time_ns, intent.event_id, {**item.entry, **more}, recorded=False)
         uses = uses and more.get("allow") is not False
@@ -260,11 +274,11 @@ class Transaction:
             raise behind_clock(found[0])
 
     def _reserve(
-        self, reservation: Reservation, entry: entries.Entry, time_ns: int
+        self, reservation: Reservation, entry: entries.Entry, time_ns: int, raised: Sequence[RaisedLimit]
     ) -> tuple[entries.Entry, Sequence[LimitWindow]]:
         """The members that a decision's reservation adds to its entry, which may make it a denial; and the reason."""
         try:
-            answer = reservation.take(self.balances, time_ns)
+            answer = reservation.take(self.balances, time_ns, raised)
             return reserved(entry, answer), answer.used_up if isinstance(answer, Denial) else ()
         except (AuditError, sqlite3.Error):
             raise

@@ -267,7 +267,7 @@ class _Verification:
                     self._depends(tree.head.organization, index, fault, "balances", log_id)
             else:
                 tree.log.decisions[decision.recorded(entry)] += 1
-            if fault := self._approvals.decided(entry):
+            if fault := self._approvals.decided(entry, self._balances.excesses(entry)):
                 self._depends(tree.head.organization, index, fault, "approvals", log_id)
         elif kind == "completed":
             self._close(log_id, index, entry)

@@ -72,6 +72,8 @@ def show(
         who = ", ".join([*each["operators"], *(f"the owner of team {name}" for name in each["teams"])]) or "anybody"
         quorum = f"{each['quorum']} of {output.printable(who)}"
         typer.echo(f"because: {output.printable(str(each['reason']))} ({quorum}{left}{_others(each, number, found)})")
+    for each in found.get("over_limit", []):  # an older gateway knows of none
+        typer.echo(f"over limit: {output.printable(each['words'])}")
     if found["state"] in ("approved", "used", "revoked"):
         typer.echo(f"approved: {output.printable(found['words'])}; used {found['used']} of {found['uses']}")
     elif found["state"] == "waiting":

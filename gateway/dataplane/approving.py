@@ -23,11 +23,13 @@ from gateway.dataplane.phases import Request as Held
 from gateway.errors import Denied
 from gateway.frozen import frozen
 from gateway.http.departure import Departure
-from gateway.policy.authorization import Authorization
+from gateway.policy.approvals import ordered
+from gateway.policy.authorization import Authorization, exceeded_text
 from gateway.policy.decision import ALLOWED, APPROVAL
 from gateway.registry.approvals import page
 from gateway.settings import Settings
 from gateway.shares import NoShareError, Shares
+from gateway.usage.reservation import sentence
 
 logger = logging.getLogger("gateway.dataplane.approving")
 
@@ -92,8 +94,8 @@ class Approvals:
         return await asyncio.to_thread(self._of, admitted, call, found, raw)
 
     def _of(self, admitted: Admitted, call: Call, found: Authorization, raw: RawCall) -> Consent:
-        digest, pattern, now = raw.digest(found.approvals), raw.pattern_digest(found.approvals), time.time_ns()
-        request, new = self._askings.find(raw.agent_id, digest, pattern, now), False
+        now, new = time.time_ns(), False
+        request, digest, pattern = self._standing(raw, found, now)
         if request is None or not request.stands(now) or not self._askings.join(request):
             observed = admitted.observed
             asking = Asking(
@@ -103,7 +105,7 @@ class Approvals:
                 requirements=found.approvals,
                 key_id=admitted.principal.key_id,
                 decision_id=observed.decision_id,
-                about=_about(admitted, call),
+                about=_about(admitted, call, found),
             )
             request = self._askings.ask(asking, now)
             new = request.decision_id == observed.decision_id
@@ -118,6 +120,22 @@ class Approvals:
             self._askings.approval(request) if approved else None,
             new,
         )
+
+    def _standing(
+        self, raw: RawCall, found: Authorization, now_ns: int
+    ) -> tuple[AskedRequest | None, bytes, bytes | None]:
+        """The request that stands for a call, and its digests; or none, and those of the one to make.
+
+        A call has one request at a time, whether it has asked with its limits used up or not.
+        """
+        usual = tuple(each for each in found.approvals if not each.over_limit)
+        sets = dict.fromkeys([ordered((*usual, *found.over_limit)), usual or found.approvals, found.approvals])
+        for each in sets:
+            digest, pattern = raw.digest(each), raw.pattern_digest(each)
+            request = self._askings.find(raw.agent_id, digest, pattern, now_ns)
+            if request is not None and request.stands(now_ns):
+                return request, digest, pattern
+        return None, raw.digest(found.approvals), raw.pattern_digest(found.approvals)
 
     async def settle(self, consent: Consent, found: Authorization, decision: str, use: int) -> None:
         """The decision is recorded: raises the refusal of a call that may not run, or says which use of the approval
@@ -137,11 +155,12 @@ class Approvals:
     def _denial(self, consent: Consent, found: Authorization) -> Denied:
         """The refusal of a call that may not run, or not yet."""
         request = consent.request
+        reasons = [*found.reasons, *(f"it goes over a limit: {sentence(each)}" for each in found.waits_for)]
         if request.state == "denied":
-            return Denied(APPROVAL, reasons=[*found.reasons, f"a person has denied this call ({request.id})"])
+            return Denied(APPROVAL, reasons=[*reasons, f"a person has denied this call ({request.id})"])
         if request.state == "approved":
             why = "it is approved, and its policies demand something else since then"
-            return Denied(APPROVAL, reasons=[*found.reasons, why])
+            return Denied(APPROVAL, reasons=[*reasons, why])
         url = page(self._dashboard, consent.organization, request.id)
         until = shown_time(request.expires_ns // 10**9)
         told = (
@@ -150,7 +169,7 @@ class Approvals:
         return AwaitingError(
             request.id,
             new=consent.new,
-            reasons=[*found.reasons, told],
+            reasons=[*reasons, told],
             headers=[(b"retry-after", b"%d" % RETRY_SECONDS)],
             facts=[{"approval": request.id, "url": url, "expires_at": until}],
         )
@@ -255,10 +274,10 @@ def _raw(admitted: Admitted, call: Call) -> RawCall:
     )
 
 
-def _about(admitted: Admitted, call: Call) -> dict[str, str | int | bool | None]:
+def _about(admitted: Admitted, call: Call, found: Authorization) -> dict[str, str | int | bool | None]:
     """The facts of a call that lists and entries show: no content."""
     principal = admitted.principal
-    return {
+    facts: dict[str, str | int | bool | None] = {
         "agent_name": principal.name,
         "agent_version": principal.version,
         "key": principal.key_id,
@@ -271,3 +290,6 @@ def _about(admitted: Admitted, call: Call) -> dict[str, str | int | bool | None]
         "stream": call.stream,
         "request_bytes": len(admitted.request.received),
     }
+    if found.waits_for:  # the log lets the call go over these limits once people have approved it
+        facts["limits_json"] = exceeded_text(found.waits_for)
+    return facts

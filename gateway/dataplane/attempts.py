@@ -72,6 +72,8 @@ class Failure:
     answer: KeptAnswer | None = None
     # A recorded decision denies this attempt: nothing was sent.
     by_policy: bool = False
+    # Other calls have taken what limits had left for it, and people may let it go over them: judged again, it asks.
+    overtaken: bool = False
 
 
 # Failures of one upstream, which another one may not have.

@@ -22,8 +22,9 @@ from gateway.dataplane.phases import Carried
 from gateway.dataplane.produced import MARGIN
 from gateway.errors import Denied
 from gateway.identity.principals import Principal
+from gateway.policy.approvals import are_given
 from gateway.policy.authorization import Apply, Authorization, refused
-from gateway.policy.decision import Verdict
+from gateway.policy.decision import Verdict, beyond_limits
 from gateway.policy.obligations import Obligations, together
 from gateway.upstream.routing import Destination
 from gateway.usage import bounds, limits, windows
@@ -80,7 +81,8 @@ class Budget:
             return found, None  # nothing needs a limit, or it is a call without output
         cap = min(found.obligations.max_output_tokens or self._default_output, self._default_output)
         room = self._room(applied, principal, _as_obliged(found, call), destination, found.now_ns, kept)
-        cap = min(cap, max(room, LEAST_OUTPUT))
+        if room >= LEAST_OUTPUT or not found.over_limit:  # else people decide about the call as it would be without
+            cap = min(cap, max(room, LEAST_OUTPUT))
         obligations = together([found.obligations, Obligations(max_output_tokens=cap)])
         return replace(found, obligations=obligations), cap
 
@@ -111,6 +113,28 @@ class Budget:
             spend = self._most(principal, call, destination, found.now_ns, into, out)
         # In the order of its fields: named ones take twice as long.
         return found, CallReservation(principal.organization, scopes, applied, tokens, spend, principal.zone)
+
+    def beyond_limits(
+        self, found: Authorization, reservation: CallReservation, approval: Mapping[str, Any] | None
+    ) -> Authorization:
+        """The same authorization, or one that waits for people, if limits have no room and policies let them decide.
+
+        Nothing is refused here: what the approval does not give, the transaction of the decision refuses.
+        """
+        if not found.over_limit:
+            return found
+        get = functools.partial(self._standing.balance, now=True)
+        exceeded, approvable = reservation.exceeded(get, found.now_ns)
+        found = replace(found, exceeded=tuple(exceeded))
+        if not exceeded or not approvable:
+            return found
+        demanded = beyond_limits(Verdict(found.code, approvals=found.approvals, over_limit=found.over_limit))
+        if are_given(demanded.approvals, approval):
+            return replace(found, approvals=demanded.approvals)
+        if approval is not None:
+            return found
+        code, reasons = demanded.code, demanded.reasons
+        return replace(found, allow=False, code=code, reasons=reasons, approvals=demanded.approvals)
 
     def _reserve_bound(
         self,
@@ -201,7 +225,7 @@ class Budget:
         return total
 
     def _applying(self, found: Authorization, principal: Principal, call: Call) -> tuple[Applied, ...]:
-        return limits.applying(principal, found.limits, _as_obliged(found, call))
+        return limits.applying(principal, found.limits, _as_obliged(found, call), found.firm)
 
     def _priced(self, principal: Principal, call: Call, destination: Destination, now_ns: int) -> list[Price | None]:
         """The price of every model that the call names, in their order."""

@@ -13,7 +13,7 @@ import orjson
 
 from gateway.audit import balances
 from gateway.audit.errors import unavailable
-from gateway.audit.intents import Denial
+from gateway.audit.intents import Denial, Fields
 from gateway.audit.log_files import opened_log
 from gateway.audit.log_reader import UnreadableError
 from gateway.call import Call, CalledTool, NamedPrompt, Reference, Tool
@@ -61,11 +61,13 @@ class Limits:
         found, call, reservation = judged.authorization, judged.call, judged.reservation
         if reservation is None:
             return found, None
+        answer: Fields | Denial = {}
         try:
             with opened_log(self._data) as db, db.snapshot():
                 latest = balances.latest(db)
-                answer = reservation.take(latest, found.now_ns)
-                standing = reservation.standing(latest, found.now_ns)
+                if found.allow:
+                    answer = reservation.take(latest, found.now_ns)
+                standing = reservation.standing(latest.get, found.now_ns)
         except UnreadableError as error:
             raise unavailable(error.why) from error
         if isinstance(answer, Denial):

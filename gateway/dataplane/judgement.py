@@ -25,6 +25,7 @@ from gateway.identity.principals import Principal
 from gateway.policy import authorization, shadow
 from gateway.policy.authorization import CHANGED_TWICE, NOT_ENFORCED, Apply, Authorization
 from gateway.policy.cache import Panel
+from gateway.policy.decision import APPROVAL
 from gateway.shares import Shares
 from gateway.upstream.routing import Destination
 from gateway.usage.bounds import KeptState
@@ -48,7 +49,8 @@ class Judgement:
     edits: tuple[str, ...]
     # The output limit that the gateway has set because a limit needs one.
     output_limit: int | None
-    # Its share of the limits; None if it is refused, or limits were not asked.
+    # Its share of the limits, also while people have to say if it may go over them; None if it is refused otherwise, or
+    # limits were not asked.
     reservation: CallReservation | None
 
 
@@ -89,6 +91,13 @@ def judge(
         found, call, edits = authorization.enforce(found, principal, call, apply, ends=ends)
     if found.allow and budget is not None and destination is not None:
         found, reservation = budget.reserve(found, principal, call, destination, kept)
+        if reservation is not None:
+            found = budget.beyond_limits(found, reservation, approval)
+    elif found.code == APPROVAL and found.over_limit and budget is not None and destination is not None:
+        # Whoever approves the call decides about the limits as well.
+        _, reservation = budget.reserve(found, principal, call, destination, kept)
+        if reservation is not None:
+            found = budget.beyond_limits(found, reservation, approval)
     return Judgement(found, document, call, edits, output_limit, reservation)
 
 

@@ -229,6 +229,12 @@ class DataPlane:
     ) -> tuple[Observed, Failure | None]:
         """Let a call that people must approve wait for them; each further try is judged from the beginning."""
         ends = approvals.ends()
+        if failure.overtaken:
+            admitted = failure.admitted
+            following = again(admitted, admitted.match, admitted.others, admitted.retries)
+            if (failed := await self._attempt(following, client, send)) is None:
+                return following.observed, None
+            failure = failed
         while True:
             admitted = failure.admitted
             if not await approvals.hold(failure.denied, admitted.request, client, ends):
@@ -316,6 +322,7 @@ class DataPlane:
 
     async def _judge(self, admitted: Admitted) -> Judged | Failure:
         observed = admitted.observed
+        overtaken = False
         try:
             # 4 read the body strictly: the provider's view of the call
             # 5 check principal and upstream again, which may have changed while the body arrived; then decide
@@ -346,11 +353,13 @@ class DataPlane:
                 found.authorization,
                 shadow,
                 found.output_limit,
-                found.reservation,
+                found.reservation if found.authorization.allow else None,
                 keeping,
                 *(() if consent is None else consent.told(found.authorization)),
             )
+            overtaken = consent is None and found.authorization.may_be_overtaken
             use = await self._recorder.decided(judged)
+            overtaken = False
             if consent is not None and self._approvals is not None:
                 try:
                     await self._approvals.settle(consent, found.authorization, observed.decision_id, use)
@@ -364,7 +373,8 @@ class DataPlane:
         except Denied as denied:
             observed.outcome = denied.code
             # From Python 3.12 on, a traceback would hold the frames that hold the failure.
-            return Failure(admitted, denied.with_traceback(None), by_policy=observed.judged)
+            overtaken = overtaken and denied.code == "limit_exceeded"
+            return Failure(admitted, denied.with_traceback(None), by_policy=observed.judged, overtaken=overtaken)
         finally:
             # Before the next attempt: what waits to be at work must not keep this from one that is.
             admitted.request.turn.release()

@@ -45,9 +45,11 @@ class Requirement:
     escalate: Escalation | None = None
     denials: int = 1
     scope: Scope = SINGLE
+    # It is for going over limits: from `over_limit`, and not from `require_approval`.
+    over_limit: bool = False
 
     def document(self) -> dict[str, Any]:
-        """It as JSON values, without an escalation that there is not, and without the usual `denials` and `scope`."""
+        """It as JSON values, without an escalation that there is not, and and without what is as usual."""
         found: dict[str, Any] = asdict(self)
         if self.escalate is None:
             del found["escalate"]
@@ -55,6 +57,8 @@ class Requirement:
             del found["denials"]
         if self.scope == SINGLE:
             del found["scope"]
+        if not self.over_limit:
+            del found["over_limit"]
         for each in (found, found.get("escalate", {})):
             each |= {name: list(each[name]) for name in ("teams", "operators") if name in each}
         return found

@@ -14,7 +14,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -25,7 +25,7 @@ from gateway.errors import Denied
 from gateway.frozen import frozen
 from gateway.identity.key_scope import KeyScope
 from gateway.identity.principals import Effect, Principal
-from gateway.policy.approvals import MAX_BYTES, MAX_REQUIREMENTS, Requirement, are_given, documents
+from gateway.policy.approvals import MAX_BYTES, MAX_REQUIREMENTS, Requirement, are_given, documents, ordered
 from gateway.policy.cache import CompiledBundle, Panel, PolicyCache, content_paths
 from gateway.policy.decision import ALLOWED, APPROVAL, MAX_INTEGER, Verdict, combine, lowest, read
 from gateway.policy.input import build_input, content_of, kept_of
@@ -54,7 +54,8 @@ class Authorization:
     `input` is the document as it was judged, and does not outlive the request. `kept_input` is the part that the log
     keeps: everything but content, and without what `left_out` counts of an input that is too long. `foreign` are the
     references to state that the agent did not create here. `approvals` are what people must do before the call may run,
-    or have done: then `input` has the approval that the call uses.
+    or have done: then `input` has the approval that the call uses. `over_limit` is what people must do before it may go
+    over limits, if policies offer that, and `exceeded` the limits that had no room for it when that was looked at.
     """
 
     allow: bool
@@ -73,6 +74,21 @@ class Authorization:
     seed: int | None
     nondeterministic: Mapping[str, Mapping[str, Any]]
     approvals: tuple[Requirement, ...] = ()
+    over_limit: tuple[Requirement, ...] = ()
+    # The part of `limits` that nobody may let it go over.
+    firm: Mapping[str, int] = field(default_factory=dict)
+    exceeded: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def waits_for(self) -> tuple[Mapping[str, Any], ...]:
+        """The limits that it waits for people to let it go over."""
+        waits = self.code == APPROVAL and any(each.over_limit for each in self.approvals)
+        return self.exceeded if waits else ()
+
+    @property
+    def may_be_overtaken(self) -> bool:
+        """True if it had room in limits that people may let it go over: only its transaction can find none."""
+        return self.allow and bool(self.over_limit) and not self.exceeded
 
     @property
     def recomputable(self) -> bool:
@@ -108,6 +124,8 @@ class Authorization:
             fields["left_out_json"] = orjson.dumps(self.left_out, option=orjson.OPT_SORT_KEYS).decode()
         if self.approvals and self.code in (ALLOWED, APPROVAL):
             fields["approvals_json"] = approvals_text(self.approvals)
+        if exceeded := self.waits_for:
+            fields["limits_json"] = exceeded_text(exceeded)
         if self.foreign:
             fields["foreign_references"] = len(self.foreign)
         return fields
@@ -220,8 +238,13 @@ def enforce(
         if new_headers or unmet(more, found.input) or apply(call, more)[1]:
             return refused(found, CHANGED_TWICE), call, edits
         # No conflict is left: the call meets both, and the headers are those of the first judgement.
-        limits = lowest([first.limits, found.limits])
-        found = replace(found, obligations=together([first.obligations, more]), limits=limits)
+        found = replace(
+            found,
+            obligations=together([first.obligations, more]),
+            limits=lowest([first.limits, found.limits]),
+            over_limit=ordered((*first.over_limit, *found.over_limit)),
+            firm=lowest([first.firm, found.firm]),
+        )
     return found, call, edits
 
 
@@ -267,12 +290,19 @@ def refused(allowed: Authorization, verdict: Verdict) -> Authorization:
         obligations=NOTHING,
         limits={},
         approvals=(),
+        over_limit=(),
+        firm={},
     )
 
 
 def approvals_text(approvals: Sequence[Requirement]) -> str:
     """Requirements as text for the log; the same for equal ones."""
     return orjson.dumps(documents(approvals), option=orjson.OPT_SORT_KEYS).decode()
+
+
+def exceeded_text(exceeded: Sequence[Mapping[str, Any]]) -> str:
+    """Limits without room as text for the log."""
+    return orjson.dumps(list(exceeded), option=orjson.OPT_SORT_KEYS).decode()
 
 
 def with_approval(verdict: Verdict, approval: object) -> Verdict:
@@ -322,7 +352,8 @@ def _judge(
             raise ValueError("policies drew too many values from clock and chance")
         if len(_besides_the_cap(verdict.obligations)) > _MAX_OBLIGATIONS:
             raise ValueError("the obligations are too many or too long")
-        if len(verdict.approvals) > MAX_REQUIREMENTS or len(approvals_text(verdict.approvals)) > MAX_BYTES:
+        demanded = (*verdict.approvals, *verdict.over_limit)
+        if len(demanded) > MAX_REQUIREMENTS or len(approvals_text(demanded)) > MAX_BYTES:
             raise ValueError("the approvals that policies require are too many or too long")
     except (ValueError, TypeError, RecursionError) as error:  # TypeError: what orjson cannot express
         # The log cannot hold this decision, so it must not be made.
@@ -344,6 +375,8 @@ def _judge(
         seed=seed,
         nondeterministic=recorded,
         approvals=verdict.approvals,
+        over_limit=verdict.over_limit,
+        firm=verdict.firm,
     )
 
 

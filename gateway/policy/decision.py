@@ -9,7 +9,8 @@ Specification: architecture.md, section 6; schemas/decision.schema.json.
 # guard's. Every other case ends in a reason code.
 
 A bundle that would allow a call after an approval gives the code `APPROVAL`. So does `combine` if nothing else is in
-the way, with the obligations and limits that hold once the approval is given.
+the way, with the obligations and limits that hold once the approval is given. An approval for going over limits
+(`over_limit`) is another thing: the verdict only offers it, and `beyond_limits` asks for it once a limit has no room.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.audit.approval_scope import Scope
+from gateway.audit.balance import CONCURRENT
 from gateway.frozen import frozen
 from gateway.identity.credentials import PREFIXES
 from gateway.policy.approvals import Escalation, Requirement, ordered
@@ -60,6 +62,7 @@ class Verdict:
     `obligations` are what must be changed before the request is forwarded. `foreign_references` says that the call may
     use state at the provider that its agent did not create here. `limits` are what the agent may use, by name; only the
     transaction that records the decision can tell whether there is room. `approvals` are what people must do first.
+    `over_limit` is what people must do before a call may go over `limits`, but never over those in `firm`.
     """
 
     code: str
@@ -69,6 +72,8 @@ class Verdict:
     detail: str = ""
     limits: Mapping[str, int] = field(default_factory=dict)
     approvals: tuple[Requirement, ...] = ()
+    over_limit: tuple[Requirement, ...] = ()
+    firm: Mapping[str, int] = field(default_factory=dict)
 
 
 def read(document: object, effect: Effect) -> Verdict:
@@ -84,7 +89,8 @@ def read(document: object, effect: Effect) -> Verdict:
     foreign = False
     limits: Mapping[str, int] = {}
     approvals: tuple[Requirement, ...] = ()
-    of_session = False
+    over_limit: tuple[Requirement, ...] = ()
+    of_session = ""
     for name, value in document.items():
         if name.__class__ is str and name.startswith("_"):
             continue
@@ -100,19 +106,30 @@ def read(document: object, effect: Effect) -> Verdict:
             elif name == "references":
                 foreign = _references(value)
             elif name == "require_approval":
-                approvals = _approvals(value)
-                of_session = any(each.get("scope") == "session" for each in value)
+                approvals = _approvals(value, name)
+            elif name == "over_limit":
+                over_limit = tuple(replace(each, over_limit=True) for each in _approvals(value, name))
             else:
                 raise _Invalid(f"`{name}` is not a member of a decision")
         except _Invalid as error:
             return Verdict("policy_bad_decision", detail=str(error))
+        if name in ("require_approval", "over_limit") and any(each.get("scope") == "session" for each in value):
+            of_session = name
     if of_session:
-        return Verdict("policy_unsupported", reasons, detail="require_approval with the scope `session`")
+        return Verdict("policy_unsupported", reasons, detail=f"{of_session} with the scope `session`")
     if reasons:
         return Verdict("policy_denied", reasons)
     if effect == "grant" and allow is not True:
         return Verdict("policy_undefined" if allow is None else "policy_denied")
-    found = Verdict(ALLOWED, obligations=obligations, foreign_references=foreign, limits=limits)
+    found = Verdict(
+        ALLOWED,
+        obligations=obligations,
+        foreign_references=foreign,
+        limits=limits,
+        over_limit=ordered(over_limit) if limits else (),
+        # A place among calls under way is free again before anybody has read the question.
+        firm={name: value for name, value in limits.items() if not over_limit or name == CONCURRENT},
+    )
     return awaiting(found, approvals) if approvals else found
 
 
@@ -121,6 +138,11 @@ def awaiting(allowed: Verdict, approvals: Iterable[Requirement]) -> Verdict:
     found = ordered(approvals)
     reasons = tuple(sorted({each.reason for each in found}))
     return replace(allowed, code=APPROVAL, reasons=reasons, approvals=found)
+
+
+def beyond_limits(allowed: Verdict) -> Verdict:
+    """The verdict of a call that has no room in limits which people may let it go over."""
+    return awaiting(allowed, (*allowed.approvals, *allowed.over_limit))
 
 
 def combine(verdicts: Iterable[tuple[Effect, Verdict]]) -> Verdict:
@@ -135,6 +157,8 @@ def combine(verdicts: Iterable[tuple[Effect, Verdict]]) -> Verdict:
     obligations: list[Obligations] = []
     limits: list[Mapping[str, int]] = []
     approvals: list[Requirement] = []
+    over_limit: list[Requirement] = []
+    firm: list[Mapping[str, int]] = []
     details: list[str] = []
     granted = False
     foreign = True
@@ -144,6 +168,8 @@ def combine(verdicts: Iterable[tuple[Effect, Verdict]]) -> Verdict:
             foreign = foreign and verdict.foreign_references
         codes.add(verdict.code)
         approvals += verdict.approvals
+        over_limit += verdict.over_limit
+        firm.append(verdict.firm)
         if verdict.code != APPROVAL:
             reasons.update(verdict.reasons)
         obligations.append(verdict.obligations)
@@ -155,7 +181,12 @@ def combine(verdicts: Iterable[tuple[Effect, Verdict]]) -> Verdict:
     if codes <= {ALLOWED, APPROVAL}:
         try:
             found = Verdict(
-                ALLOWED, obligations=together(obligations), foreign_references=foreign, limits=lowest(limits)
+                ALLOWED,
+                obligations=together(obligations),
+                foreign_references=foreign,
+                limits=lowest(limits),
+                over_limit=ordered(over_limit),
+                firm=lowest(firm),
             )
         except Conflict as conflict:
             return Verdict("policy_bad_decision", detail=str(conflict))
@@ -224,43 +255,42 @@ def _references(value: object) -> bool:
     return True
 
 
-def _approvals(value: object) -> tuple[Requirement, ...]:
+def _approvals(value: object, member: str) -> tuple[Requirement, ...]:
     """The approvals that must be given; all members but the reason have defaults."""
     found: list[Requirement] = []
-    approvals: list[dict[str, Any]] = _expect(value, list, "require_approval")
+    approvals: list[dict[str, Any]] = _expect(value, list, member)
     for each in approvals:
-        _expect(each, dict, "require_approval[_]")
+        _expect(each, dict, f"{member}[_]")
         if "reason" not in each:
-            raise _Invalid("an object in `require_approval` must have the member `reason`")
+            raise _Invalid(f"an object in `{member}` must have the member `reason`")
         for name, wanted in each.items():
-            where = f"require_approval[_].{name}"
+            where = f"{member}[_].{name}"
             if name == "reason":
                 _expect(wanted, str, where)
             elif name == "approvers":
-                _approvers(wanted)
+                _approvers(wanted, where)
             elif name in ("quorum", "denials", "expires_seconds"):
                 _integer(wanted, 1, where)
             elif name == "scope":
-                _scope(wanted)
+                _scope(wanted, where)
             elif name == "four_eyes":
                 _expect(wanted, bool, where)
             elif name == "escalate":
-                _escalation(wanted)
+                _escalation(wanted, where)
             else:
                 raise _Invalid(f"`{where}` is not a member of an approval")
         kept = ("quorum", "denials", "expires_seconds", "four_eyes")
         members: dict[str, Any] = {name: each[name] for name in kept if name in each}
         if isinstance(scope := each.get("scope"), dict):
             members["scope"] = Scope(**scope)
-        members |= _approvers(each.get("approvers", {}))
+        members |= _approvers(each.get("approvers", {}), "approvers")
         if "escalate" in each:
-            members["escalate"] = _escalation(each["escalate"])
+            members["escalate"] = _escalation(each["escalate"], "escalate")
         found.append(Requirement(each["reason"], **members))
     return tuple(found)
 
 
-def _scope(value: object) -> None:
-    where = "require_approval[_].scope"
+def _scope(value: object, where: str) -> None:
     if isinstance(value, str):
         if value not in ("request", "session"):
             raise _Invalid(f'`{where}` must be "request", "session" or an object')
@@ -276,8 +306,7 @@ def _scope(value: object) -> None:
             raise _Invalid(f"`{where}.{name}` is neither `uses`, `seconds` nor `pattern`")
 
 
-def _escalation(value: object) -> Escalation:
-    where = "require_approval[_].escalate"
+def _escalation(value: object, where: str) -> Escalation:
     members: Mapping[str, object] = _expect(value, dict, where)
     if "after_seconds" not in members or len(members) < 2:
         raise _Invalid(f"`{where}` must have `after_seconds`, and `teams` or `operators`")
@@ -285,7 +314,7 @@ def _escalation(value: object) -> Escalation:
     return Escalation(after, **_approvers({n: each for n, each in members.items() if n != "after_seconds"}, where))
 
 
-def _approvers(value: object, where: str = "require_approval[_].approvers") -> dict[str, tuple[str, ...]]:
+def _approvers(value: object, where: str) -> dict[str, tuple[str, ...]]:
     approvers: Mapping[str, object] = _expect(value, dict, where)
     for name, listed in approvers.items():
         if name not in ("teams", "operators"):

@@ -17,13 +17,14 @@ from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 import policy_engine as pe
+from gateway.audit import over_limits
 from gateway.errors import GatewayError
 from gateway.identity import key_scope
 from gateway.identity.principals import Effect
 from gateway.policy import authorization
 from gateway.policy import bundle as policy_bundle
 from gateway.policy.cache import CompiledBundle, compile_bundle, content_paths
-from gateway.policy.decision import ALLOWED, APPROVAL, Verdict, combine, lowest, read
+from gateway.policy.decision import ALLOWED, APPROVAL, Verdict, beyond_limits, combine, lowest, read
 from gateway.policy.input import content_of
 from gateway.policy.obligations import Conflict, Obligations, together
 from gateway.policy.similar_model import similar, with_model
@@ -295,6 +296,8 @@ def _combined(
     )
     verdict = authorization.with_references(verdict, foreign)
     verdict = authorization.with_tool(verdict, document)
+    if verdict.code in (ALLOWED, APPROVAL) and over_limits.is_demanded(entry):
+        verdict = beyond_limits(verdict)
     verdict = authorization.with_approval(verdict, document.get("approval"))
     if verdict.code == ALLOWED and authorization.unmet(verdict.obligations, document):
         # The obligation of a changed call may be of the first judgement, which is not kept, or of the second.

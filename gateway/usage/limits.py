@@ -84,6 +84,8 @@ class Applied:
     by_gateway: bool = False
     # A call that has no bound reserves an estimate, and is not refused. Limits of policies are never so.
     estimates: bool = False
+    # A call with an approval may go over it, but not beyond this: 0 for none, and None without an end.
+    approvable: int | None = 0
 
     def at(self, time_ns: int) -> int:
         """Its value at this time: a raise ends by itself, and never lowers anything."""
@@ -132,12 +134,18 @@ def _prepare(principal: Principal) -> Prepared:
     return Prepared(limits, applied, all_scopes(principal, applied), partial, bounded(applied))
 
 
-def applying(principal: Principal, policy: Mapping[str, int], call: Call) -> tuple[Applied, ...]:
-    """Every limit that applies to this call of an agent: those of its policies first."""
+def applying(
+    principal: Principal, policy: Mapping[str, int], call: Call, firm: Mapping[str, int] | None = None
+) -> tuple[Applied, ...]:
+    """Every limit that applies to this call of an agent: those of its policies first.
+
+    `firm` are those of the policies that nobody may let it go over; all of them if it is not given.
+    """
     of_agent = prepared(principal)
     if not policy and not of_agent.partial:
         return of_agent.applied
-    found = [_of_policy(principal, name, value) for name, value in policy.items()]
+    firm = policy if firm is None else firm
+    found = [_of_policy(principal, name, value, firm.get(name)) for name, value in policy.items()]
     for limit, applied in of_agent.limits:
         if limit.upstream and limit.upstream != call.upstream:
             continue
@@ -163,9 +171,10 @@ def bounded(applied: Iterable[Applied]) -> Applied | None:
     return next((each for each in found if not each.estimates), found[0] if found else None)
 
 
-def _of_policy(principal: Principal, name: str, value: int) -> Applied:
-    where = scope("agent", principal.agent_id)
-    return Applied(name, where, COUNTERS[name], value * unit(name), f"agent:{principal.name}")
+def _of_policy(principal: Principal, name: str, value: int, firm: int | None) -> Applied:
+    where, factor = scope("agent", principal.agent_id), unit(name)
+    most = None if firm is None else firm * factor
+    return Applied(name, where, COUNTERS[name], value * factor, f"agent:{principal.name}", approvable=most)
 
 
 def _of_registry(limit: BoundLimit, principal: Principal) -> Applied:

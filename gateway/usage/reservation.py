@@ -7,15 +7,16 @@ arithmetic; this file compares and explains. Specification: limits.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
 
-from gateway.audit.balance import METRIC_OF, MINUTE_NS, Ends, shown_time
+from gateway.audit.balance import METRIC_OF, MINUTE_NS, Balance, Ends, shown_time
 from gateway.audit.balances import Balances, Group, Held, number
 from gateway.audit.entry import MAX_INTEGER, document
 from gateway.audit.intents import Denial, Fields
+from gateway.audit.over_limits import RaisedLimit, may_exceed
 from gateway.audit.thresholds import LimitWindow
 from gateway.usage import zones
 from gateway.usage.estimates import Estimate
@@ -25,6 +26,10 @@ from gateway.usage.prices import Price
 _WHY: Final = 256  # characters
 _SHOWN: Final = 8  # limits that one refusal tells of
 _WHILE_OPEN: Final = 1  # seconds: calls under way may give back what they reserved
+
+
+GetBalance: TypeAlias = Callable[[str, str], Balance]
+"""Gives the balance of a scope in an organization."""
 
 
 class WorstCase(NamedTuple):
@@ -75,8 +80,11 @@ class CallReservation(NamedTuple):
     # The reason why it is not the most that the call can use; None if it is.
     estimate: Estimate | None = None
 
-    def take(self, balances: Balances, time_ns: int) -> Fields | Denial:
-        """The members of the entry by which it reserves; or a denial with every limit that has no room for it."""
+    def take(self, balances: Balances, time_ns: int, raised: Sequence[RaisedLimit] = ()) -> Fields | Denial:
+        """The members of the entry by which it reserves; or a denial with every limit that has no room for it.
+
+        It may go over those that are `raised` by an approval, if the policies of this moment offer that, too.
+        """
         group = balances.of(self.organization, self.scopes)
         minute = time_ns // MINUTE_NS
         for balance in group.balances:  # none of them goes back in time
@@ -85,7 +93,7 @@ class CallReservation(NamedTuple):
         begun = None if self.zone == zones.DEFAULT else zones.ends(self.zone, minute)
         read: list[list[Any]] = []
         if self.limits:
-            exceeded, full = self._compare(group, minute, begun, time_ns, read)
+            exceeded, full = self._compare(group, minute, begun, time_ns, read, raised)
             if exceeded:
                 return _denial(exceeded, full)
         tokens, spend = self.tokens, self.spend_nanousd
@@ -101,7 +109,13 @@ class CallReservation(NamedTuple):
         return {"reservation_json": text}
 
     def _compare(
-        self, group: Group, minute: int, begun: Ends | None, time_ns: int, read: list[list[Any]]
+        self,
+        group: Group,
+        minute: int,
+        begun: Ends | None,
+        time_ns: int,
+        read: list[list[Any]],
+        raised: Sequence[RaisedLimit],
     ) -> tuple[list[dict[str, Any]], list[LimitWindow]]:
         """Compare the call with every limit. Values that were read go into `read`; returns the limits without room."""
         exceeded: list[dict[str, Any]] = []
@@ -112,7 +126,11 @@ class CallReservation(NamedTuple):
             used, reserved = balance.at(limit.counter, minute)
             value = limit.at(time_ns) if limit.raised_until_ns else limit.value
             needed = amounts[METRIC_OF[limit.counter]]
-            if used + needed > value:
+            if used + needed > value and not (
+                raised
+                and _is_approvable(limit, used + needed)
+                and may_exceed(raised, limit.scope, limit.counter, value, needed)
+            ):
                 ends = balance.ends(limit.counter, minute, begun)
                 exceeded.append(_exceeded(limit, value, used, reserved, needed, ends, time_ns))
                 window = limit.scope, limit.counter, used, reserved, value, limit.id, minute, ends, needed
@@ -125,28 +143,46 @@ class CallReservation(NamedTuple):
                 read[-1].append(ESTIMATE)
         return exceeded, full
 
-    def standing(self, balances: Balances, time_ns: int) -> list[dict[str, Any]]:
+    def standing(self, get: GetBalance, time_ns: int) -> list[dict[str, Any]]:
         """Every limit that applies, as a refusal tells of it; and what is `left` before the call, and `has_room`."""
-        minute = time_ns // MINUTE_NS
-        for scope in self.scopes:
-            minute = max(minute, balances.get(self.organization, scope).minute)
-        begun = zones.ends(self.zone, minute)
         told: list[dict[str, Any]] = []
-        for limit in self.limits:
-            balance = balances.get(self.organization, limit.scope)
-            used, reserved = balance.at(limit.counter, minute)
-            value, needed = limit.at(time_ns), self.needed(limit.counter)
-            ends = balance.ends(limit.counter, minute, begun)
-            found = _exceeded(limit, value, used, reserved, needed, ends, time_ns)
-            found |= {"left": max(0, (value - used) // limit.unit), "has_room": used + needed <= value}
-            if found["has_room"]:
+        for limit, value, used, found in self._told(get, time_ns):
+            has_room = used + self.needed(limit.counter) <= value
+            found |= {"left": max(0, (value - used) // limit.unit), "has_room": has_room}
+            if has_room:
                 found["retry_after_seconds"] = None
             told.append(found)
         return told
 
+    def exceeded(self, get: GetBalance, time_ns: int) -> tuple[list[dict[str, Any]], bool]:
+        """The limits that have no room, as a refusal tells of them; and true if an approval may let it go over all."""
+        told: list[dict[str, Any]] = []
+        approvable = True
+        for limit, value, used, found in self._told(get, time_ns):
+            if used + (needed := self.needed(limit.counter)) > value:
+                approvable = approvable and _is_approvable(limit, used + needed)
+                told.append(found)
+        return told, approvable
+
+    def _told(self, get: GetBalance, time_ns: int) -> Iterator[tuple[Applied, int, int, dict[str, Any]]]:
+        """Every limit that applies, with its value, what is used of it, and how a refusal would tell of it."""
+        found = {each: get(self.organization, each) for each in self.scopes}
+        minute = max(time_ns // MINUTE_NS, *(each.minute for each in found.values()))
+        begun = zones.ends(self.zone, minute)
+        for limit in self.limits:
+            balance, value = found[limit.scope], limit.at(time_ns)
+            used, reserved = balance.at(limit.counter, minute)
+            ends, needed = balance.ends(limit.counter, minute, begun), self.needed(limit.counter)
+            yield limit, value, used, _exceeded(limit, value, used, reserved, needed, ends, time_ns)
+
     def needed(self, counter: str) -> int:
         """The units of a counter that the call needs in its worst case."""
         return (1, self.tokens, self.spend_nanousd)[METRIC_OF[counter]]
+
+
+def _is_approvable(limit: Applied, total: int) -> bool:
+    """True if people may let a call go over a limit, so that this is used of it in all."""
+    return limit.approvable is None or total <= limit.approvable
 
 
 def too_many(limit: Applied, value: int, running: int, time_ns: int) -> dict[str, Any]:
@@ -193,7 +229,7 @@ def _denial(exceeded: Sequence[dict[str, Any]], full: Sequence[LimitWindow]) -> 
     )
 
 
-def sentence(found: dict[str, Any]) -> str:
+def sentence(found: Mapping[str, Any]) -> str:
     """One exceeded limit in words: whose it is, what is left of it, until when, and who may raise it."""
     name, value = found["limit"], found["value"]
     left = max(0, value - found["spent"] - found["reserved"])

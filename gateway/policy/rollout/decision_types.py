@@ -76,6 +76,7 @@ DECISION: Final = Closed(
         "allow": types.BOOLEAN,
         "deny": Many(Either((types.STRING, Closed({"msg": types.STRING}, "a member of a reason", ("msg",))))),
         "require_approval": Many(_APPROVAL),
+        "over_limit": Many(_APPROVAL),
         "limits": Closed(dict.fromkeys(sorted(LIMITS), types.NUMBER), "a limit"),
         "references": types.STRING,
         "obligations": Closed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from gateway.audit import balances, note, signer, storage, verify
 from gateway.audit.balance import MINUTE_NS, Balance
 from gateway.audit.balances import Balances
 from gateway.audit.intents import Changed, Completed, Decided, Denial, Fields
+from gateway.audit.over_limits import RaisedLimit
 from gateway.audit.report import Report
 from gateway.audit.writer import AuditWriter
 from gateway.data_directory import DataDirectory
@@ -145,7 +146,7 @@ class AtMost:
 
     tokens: int = 0
 
-    def take(self, balances: Balances, time_ns: int) -> Fields | Denial:
+    def take(self, balances: Balances, time_ns: int, raised: Sequence[RaisedLimit] = ()) -> Fields | Denial:
         used = balances.get("default", "all").open
         if used >= self.limit:
             reason = f"{used} requests are running, {self.limit} may"

@@ -9,7 +9,7 @@ import functools
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from gateway.audit.balance import VALUES
 from gateway.audit.balances import Balances
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import Denial, Fields, Reservation
+from gateway.audit.over_limits import RaisedLimit
 from gateway.usage.reservation import CallReservation
 from tests.gateway.audit.conftest import reservation
 
@@ -32,7 +33,7 @@ class Saying:
 
     answer: Callable[[], Fields | Denial]
 
-    def take(self, balances: Balances, time_ns: int) -> Fields | Denial:
+    def take(self, balances: Balances, time_ns: int, raised: Sequence[RaisedLimit] = ()) -> Fields | Denial:
         return self.answer()
 
 
