@@ -43,14 +43,14 @@ def test_a_use_is_known_to_the_hour(home: Home, monkeypatch: pytest.MonkeyPatch)
     now = time.time_ns()
     principal = admit(home, key, uses)
     uses.close()
-    first = key_uses.read(home.data.runtime_db)[principal.key_id]
+    first = key_uses.read(home.data.runtime_db, [principal.key_id])[principal.key_id]
     assert now <= first <= time.time_ns()
     for later, written in ((HOUR // 2, False), (HOUR + 1, True)):
         monkeypatch.setattr(time, "time_ns", lambda then=first + later: then)
         uses.note(principal.key_id, None)
         assert (principal.key_id in uses._changed) is written
     uses.close()
-    assert key_uses.read(home.data.runtime_db)[principal.key_id] == first + HOUR + 1
+    assert key_uses.read(home.data.runtime_db, [principal.key_id])[principal.key_id] == first + HOUR + 1
 
 
 def test_a_key_that_ends_soon_is_known_to_the_minute(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def test_a_key_that_is_refused_is_not_used(home: Home) -> None:
     with pytest.raises(Denied):
         admit(home, mixed, uses)
     uses.close()
-    assert key_uses.read(home.data.runtime_db) == {}
+    assert key_uses.read(home.data.runtime_db, ["key_1"]) == {}
 
 
 def test_workers_share_the_newest_use(home: Home) -> None:
@@ -82,7 +82,7 @@ def test_workers_share_the_newest_use(home: Home) -> None:
         uses = KeyUses(RuntimeStore(home.data.runtime_db), home.peppers)
         uses._changed["key_1"] = time_ns
         uses.close()
-    assert key_uses.read(home.data.runtime_db) == {"key_1": 9}
+    assert key_uses.read(home.data.runtime_db, ["key_1"]) == {"key_1": 9}
 
 
 def test_what_could_not_be_written_is_written_later(home: Home) -> None:
@@ -99,7 +99,7 @@ def test_what_could_not_be_written_is_written_later(home: Home) -> None:
         uses.close()
 
     asyncio.run(test())
-    assert "key_1" in key_uses.read(home.data.runtime_db)
+    assert "key_1" in key_uses.read(home.data.runtime_db, ["key_1"])
 
 
 def test_a_hash_moves_to_the_newest_pepper_when_its_key_is_used(home: Home) -> None:
