@@ -144,7 +144,7 @@ def approve(
                     "tool_differs",
                     f"tool `{tool.name}` of `{row.name}` has another digest: {now}",
                     subject=tool.name,
-                    hint=f"look at it with `gateway tools show {row.name} {tool.name}`, then approve that digest",
+                    hint=Hint(f"look at it with `gateway tools show {row.name} {tool.name}`, then approve that digest"),
                 )
             if tool.state != "pinned":
                 _pin(tool, actor)

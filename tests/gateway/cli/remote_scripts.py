@@ -122,6 +122,18 @@ SCRIPTS: Final = {
         routes show chat
         routes show chat --json
         routes show chta
+        upstreams add tracker --provider mcp --no-key --base-url http://127.0.0.1:9/mcp --trust approve
+        upstreams add vllm --no-key --base-url http://127.0.0.1:9/v1 --trust trust
+        tools list
+        tools list tracker --waiting --json
+        tools list local
+        tools look tracker --reason first
+        tools look local
+        tools show tracker find
+        tools show trackr find
+        tools approve tracker find
+        tools approve tracker --all
+        tools approve tracker
         upstreams remove near --reason gone
         upstreams remove near
         upstreams remove local --json

@@ -74,7 +74,9 @@ def test_a_key_that_is_refused_is_not_used(home: Home) -> None:
     with pytest.raises(Denied):
         admit(home, mixed, uses)
     uses.close()
-    assert key_uses.read(home.data.runtime_db, ["key_1"]) == {}
+    keys = [each.id for each in queries.keys(home.registry, ORG)]
+    assert len(keys) == 2
+    assert key_uses.read(home.data.runtime_db, keys) == {}
 
 
 def test_workers_share_the_newest_use(home: Home) -> None:
