@@ -7,9 +7,10 @@ that share a provider's key must not get each other's answers.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from gateway.errors import Denied
 
@@ -37,7 +38,9 @@ def forwarded(headers: Mapping[bytes, bytes], allowed: frozenset[bytes], agent_i
         if name not in allowed:
             raise Denied("bad_request", reasons=[f"the header `{name.decode()}` is not served: {REFUSED[name]}"])
     found = {"Accept-Encoding": "identity", "User-Agent": "agent-identity-gateway"}
-    for name in _named(allowed, headers):
+    if begins := _beginnings(allowed):
+        allowed |= {each for each in headers if each.startswith(begins)}
+    for name in allowed:
         if name in headers and headers[name].isascii():
             # The space around a value is not part of it (RFC 9110, section 5.5), and the HTTP parser leaves some.
             found[name.decode()] = headers[name].decode("ascii").strip(" \t")
@@ -50,11 +53,10 @@ def forwarded(headers: Mapping[bytes, bytes], allowed: frozenset[bytes], agent_i
     return found
 
 
-def _named(allowed: frozenset[bytes], headers: Iterable[bytes]) -> Iterable[bytes]:
-    """The names that may go upstream; one that ends in `*` stands for all that begin so."""
-    if not (begins := tuple(each[:-1] for each in allowed if each.endswith(b"*"))):
-        return allowed
-    return allowed | {each for each in headers if each.startswith(begins)}
+@functools.cache
+def _beginnings(allowed: frozenset[bytes]) -> tuple[bytes, ...]:
+    """The beginnings of names that may go upstream: a name of a route that ends in `*` stands for all that begin so."""
+    return tuple(each[:-1] for each in allowed if each.endswith(b"*"))
 
 
 def bound_key(agent_id: str, key: bytes) -> str:

@@ -102,6 +102,7 @@ class Authorization:
 
     def fields(self) -> dict[str, str | int | bool | None]:
         """The members of the `decided` entry by which the decision can be explained and computed again."""
+        content = self.content if self.panel.content else ()
         fields: dict[str, str | int | bool | None] = {
             "activation": self.panel.activation_id,
             "policy_commit": self.panel.commit,
@@ -110,7 +111,7 @@ class Authorization:
             "now_ns": str(self.now_ns),
             "seed": None if self.seed is None else str(self.seed),
             "nondeterministic_json": pe.dumps(dict(self.nondeterministic)) if self.nondeterministic else "{}",
-            "recomputable": self.recomputable,
+            "recomputable": not content and not self.left_out,
             "max_output_tokens": self.obligations.max_output_tokens,
             "detail": self.detail,
         }
@@ -118,13 +119,13 @@ class Authorization:
             fields["obligations_json"] = others
         if self.limits:
             fields["policy_limits_json"] = orjson.dumps(self.limits, option=orjson.OPT_SORT_KEYS).decode()
-        if content := self.content:
+        if content:
             fields["unkept_json"] = orjson.dumps(content).decode()
         if self.left_out:
             fields["left_out_json"] = orjson.dumps(self.left_out, option=orjson.OPT_SORT_KEYS).decode()
         if self.approvals and self.code in (ALLOWED, APPROVAL):
             fields["approvals_json"] = approvals_text(self.approvals)
-        if exceeded := self.waits_for:
+        if self.exceeded and (exceeded := self.waits_for):
             fields["limits_json"] = exceeded_text(exceeded)
         if self.foreign:
             fields["foreign_references"] = len(self.foreign)
@@ -343,7 +344,8 @@ def _judge(
     recorded: dict[str, Mapping[str, Any]] = {}
     verdict = judges.refusal or combine(_verdicts(judges, document, now_ns, seed, ends, recorded))
     verdict = with_references(verdict, [each.kind for each in foreign])
-    verdict = with_tool(verdict, document)
+    if "tool" in document["resource"]:
+        verdict = with_tool(verdict, document)
     verdict = with_approval(verdict, document.get("approval"))
     kept, left_out = b"{}", dict[str, int]()
     try:

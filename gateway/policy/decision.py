@@ -126,9 +126,9 @@ def read(document: object, effect: Effect) -> Verdict:
         obligations=obligations,
         foreign_references=foreign,
         limits=limits,
-        over_limit=ordered(over_limit) if limits else (),
+        over_limit=ordered(over_limit) if limits and over_limit else (),
         # A place among calls under way is free again before anybody has read the question.
-        firm={name: value for name, value in limits.items() if not over_limit or name == CONCURRENT},
+        firm={name: value for name, value in limits.items() if name == CONCURRENT} if over_limit else limits,
     )
     return awaiting(found, approvals) if approvals else found
 
@@ -179,14 +179,15 @@ def combine(verdicts: Iterable[tuple[Effect, Verdict]]) -> Verdict:
     if not granted:
         return Verdict("no_policy")
     if codes <= {ALLOWED, APPROVAL}:
+        lowest_of_all = lowest(limits)
         try:
             found = Verdict(
                 ALLOWED,
                 obligations=together(obligations),
                 foreign_references=foreign,
-                limits=lowest(limits),
-                over_limit=ordered(over_limit),
-                firm=lowest(firm),
+                limits=lowest_of_all,
+                over_limit=ordered(over_limit) if over_limit else (),
+                firm=lowest(firm) if over_limit else lowest_of_all,
             )
         except Conflict as conflict:
             return Verdict("policy_bad_decision", detail=str(conflict))

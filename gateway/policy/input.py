@@ -139,7 +139,8 @@ def without_content(document: dict[str, Any]) -> bytes:
     A bundle that reads no content gives the same answer for it, also a bundle that is written later.
     """
     for path in CONTENT_PATHS:
-        document = _without(document, path)
+        if path[1] in document[path[0]]:
+            document = _without(document, path)
     return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Callable
@@ -428,7 +429,15 @@ def test_the_fields_of_the_entry(court: Court) -> None:
 
 
 def test_taking_content_out() -> None:
-    document = {"a": {"b": 1}, "request": {"body": {"x": 1}, "path": "/"}, "n": None}
-    assert without_content(document) == b'{"a":{"b":1},"n":null,"request":{"path":"/"}}'
-    assert document["request"] == {"body": {"x": 1}, "path": "/"}, "the document itself is not touched"
-    assert without_content({"request": None}) == b'{"request":null}'
+    document = {
+        "a": {"b": 1},
+        "request": {"body": {"x": 1}, "path": "/"},
+        "resource": {"tool": {"name": "find", "arguments": {"text": "x"}}, "prompt": {"name": "p"}},
+        "n": None,
+    }
+    before = copy.deepcopy(document)
+    assert without_content(document) == (
+        b'{"a":{"b":1},"n":null,"request":{"path":"/"},"resource":{"prompt":{"name":"p"},"tool":{"name":"find"}}}'
+    )
+    assert document == before, "the document itself is not touched"
+    assert without_content({"request": {}, "resource": {"tool": None}}) == b'{"request":{},"resource":{"tool":null}}'
