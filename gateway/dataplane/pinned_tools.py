@@ -6,7 +6,8 @@ A row that does not fit its digest was changed behind the registry's back, so it
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 import orjson
 
@@ -29,6 +30,16 @@ def of(rows: Iterable[ToolRow], before: Mapping[str, Pins]) -> dict[str, Pins]:
         else:
             found[row.upstream][row.name] = known
     return {each: Pins(found[each], faults.get(each, "")) for each in {*found, *faults}}
+
+
+def without(known: Mapping[str, Pins], doubted: Collection[tuple[str, str]]) -> dict[str, Pins]:
+    """The same, with these tools of upstreams as changed ones: a server has just said something else of them."""
+    found = dict(known)
+    for upstream, name in doubted:
+        pins = found.get(upstream, _NO_PINS)
+        if (pin := pins.tools.get(name)) is not None and pin.state == "pinned":
+            found[upstream] = replace(pins, tools={**pins.tools, name: replace(pin, state="changed")})
+    return found
 
 
 def _pin(row: ToolRow) -> Pin | None:

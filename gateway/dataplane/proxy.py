@@ -28,6 +28,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TypeAlias
 
+import orjson
 from starlette.types import Receive, Scope, Send
 
 from gateway.audit.entry import SALT_BYTES
@@ -431,9 +432,14 @@ class DataPlane:
 
         def note(digest: str, definition: str) -> None:
             """Called from the thread in which a list is judged."""
-            loop.call_soon_threadsafe(self._sighted, upstream, digest, definition)
+            loop.call_soon_threadsafe(self._sight, upstream, digest, definition)
 
         return Relay(carried, holding, self._judgements.turns, send, note)
+
+    def _sight(self, upstream: str, digest: str, definition: str) -> None:
+        """A server has told an agent of a tool that is not as it was approved."""
+        self._registry.doubt(upstream, str(orjson.loads(definition).get("name")))
+        self._sighted(upstream, digest, definition)
 
     async def _pass_on(self, passing: _Passing) -> None:
         """Steps 7 and 8. Raises what has ended the call early."""

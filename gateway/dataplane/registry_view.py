@@ -31,6 +31,10 @@ logger = logging.getLogger("gateway.dataplane.registry_view")
 
 RETRY_SECONDS = 2.0
 """The pause before a secret that cannot be opened is tried again."""
+DOUBT_SECONDS = 15.0
+"""The time in which the control process takes in a tool that has changed, or is told that it is as before."""
+
+_MOST_DOUBTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class RegistryView:
         self._table = RouteTable([])
         self._active: ActiveSet | None = None
         self._pinned: dict[str, Pins] = {}
+        # Until when a tool of an upstream (its id) counts as changed here, whatever the registry says.
+        self._doubts: dict[tuple[str, str], float] = {}
         # By row and version: a secret and why it cannot be used. Opening one once is enough.
         self._secrets: dict[tuple[str, int], Opened] = {}
         # The time at which secrets that cannot be used are tried again.
@@ -80,13 +86,24 @@ class RegistryView:
             )
             self._table_epoch = epoch
             if not any(each.fault for each in self._secrets.values()):
-                self._retry = float("inf")
+                self._retry = min(self._doubts.values(), default=float("inf"))
         return self._table
+
+    def doubt(self, upstream: str, tool: str) -> None:
+        """Refuse a tool that an agent was just told of otherwise: its next call may come before the registry knows."""
+        pin = self._pinned[upstream].tools.get(tool) if upstream in self._pinned else None
+        if pin is None or pin.state != "pinned" or len(self._doubts) >= _MOST_DOUBTS:
+            return
+        if (upstream, tool) not in self._doubts:
+            self._table_epoch = -1
+        self._doubts[upstream, tool] = time.monotonic() + DOUBT_SECONDS
 
     async def _pins(self) -> dict[str, Pins]:
         """The tools of MCP servers, by the ids of their upstreams."""
         self._pinned = pinned_tools.of(await self._registry.upstream_tools(), self._pinned)
-        return self._pinned
+        now = time.monotonic()
+        self._doubts = {each: until for each, until in self._doubts.items() if until > now}
+        return pinned_tools.without(self._pinned, self._doubts) if self._doubts else self._pinned
 
     async def resolve_again(self, denied: Denied, epoch: int, organization: str, target: Target) -> Match | Choices:
         """The way of a request that was `denied` a place in the table; raises that again if nothing can change it.

@@ -435,9 +435,7 @@ async def test_a_stop_while_its_use_is_noted_closes_the_record(start: Start) -> 
     assert gateway.open_decisions() == 0
 
 
-async def test_the_call_of_a_tool_is_the_same_with_another_id(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_call_of_a_tool_is_the_same_with_another_id(gateway: Gateway) -> None:
     """Clients count the ids of their messages up, so an approval holds for what is called, and how."""
     policy = """package bot.authz
 
@@ -445,7 +443,7 @@ async def test_the_call_of_a_tool_is_the_same_with_another_id(
 
     require_approval contains {"reason": "look first"} if input.action == "mcp.tools.call"
     """
-    mcp.serve(gateway, monkeypatch, policy=policy)
+    mcp.serve(gateway, policy=policy)
     gateway.upstream.handler = answer(mcp.result({"content": []}, 9))
     asked = {"name": "get_issue", "arguments": {"repo": "acme/app", "number": 7}}
     first = await mcp.ask(gateway, "tools/call", asked, of=1)

@@ -31,7 +31,7 @@ def ready(prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         digest = policy_bundle.publish(data.bundles, {".manifest": MANIFEST, "authz.rego": POLICY.encode()})
         record = BundleRecord(name="bot", commit="d" * 40, digest=digest, author="", entrypoint="data.bot.authz")
         activations.activate(registry, actor=ACTOR, commit="d" * 40, author="dana", bundles=[record])
-    know(monkeypatch, pins("pinned", "get_issue", "delete_repo"))
+        know(registry, pins("pinned", "get_issue", "delete_repo"))
     monkeypatch.setenv("AIG_DATA", str(data.path))
 
 

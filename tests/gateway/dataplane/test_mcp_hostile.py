@@ -35,8 +35,8 @@ def request(gateway: Gateway, case: dict[str, Any]) -> bytes:
     return gateway.request(raw.encode(), *given, *case.get("more", ()), path=case.get("path", "/github/mcp"))
 
 
-async def test_no_request_passes_that_policies_did_not_see(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    serve(gateway, monkeypatch)
+async def test_no_request_passes_that_policies_did_not_see(gateway: Gateway) -> None:
+    serve(gateway)
     gateway.upstream.handler = answer(result({}))
     assert len(CASES) > 60
     wrong = []
@@ -53,9 +53,9 @@ async def test_no_request_passes_that_policies_did_not_see(gateway: Gateway, mon
     assert wrong == []
 
 
-async def test_no_server_makes_the_gateway_fail(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_server_makes_the_gateway_fail(gateway: Gateway) -> None:
     """A list of the size of a book, an answer that is none, a stream that never ends: an error, and a closed record."""
-    serve(gateway, monkeypatch)
+    serve(gateway)
     many = [{**TOOLS["get_issue"], "name": f"tool_{number}"} for number in range(10_001)]
     deep: Any = "x"
     for _ in range(2000):

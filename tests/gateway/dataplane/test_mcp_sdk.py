@@ -71,13 +71,11 @@ async def listed(port: int) -> dict[str, Pin]:
 
 @pytest.mark.parametrize("mode", ["auto", "legacy", "2026-07-28"])
 @pytest.mark.parametrize("shape", ["json", "stream"])
-async def test_the_sdk_through_the_gateway(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, mode: str, shape: str
-) -> None:
+async def test_the_sdk_through_the_gateway(gateway: Gateway, mode: str, shape: str) -> None:
     port = free_port()
     async with server(port, shape):
         gateway.upstream.port = port
-        serve(gateway, monkeypatch, await listed(port), policy=POLICY + MORE)
+        serve(gateway, await listed(port), policy=POLICY + MORE)
         url = f"http://127.0.0.1:{gateway.port}/github/mcp"
         client = await asyncio.create_subprocess_exec(
             sys.executable, str(PROGRAMS / "mcp_client_program.py"), url, gateway.key, mode,

@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-import pytest
 
-from gateway.dataplane import registry_view
 from gateway.mcp.exchange import CAPABILITIES_KEY, CLIENT_KEY, NAMED_BY, VERSION_KEY, encoded
 from gateway.mcp.pins import Pin, State, Trust, tool_digest
-from gateway.registry.port import UpstreamRow
-from gateway.upstream.providers.base import Provider
-from gateway.upstream.providers.mcp.provider import Mcp
-from tests.gateway.dataplane.conftest import Gateway, Reply
+from gateway.registry.database import Registry
+from gateway.registry.upstreams import tools
+from gateway.registry.upstreams.tools import Approved
+from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply
 from tests.rigs.dataplane.obligations import put_into_force
 
 CURRENT = "2026-07-28"
@@ -58,19 +56,20 @@ def pins(state: State = "pinned", *names: str) -> dict[str, Pin]:
     }
 
 
-def know(monkeypatch: pytest.MonkeyPatch, known: Mapping[str, Pin], trust: Trust = "approve") -> None:
-    """Have every MCP server these tools, in place of those of the registry."""
-    others = registry_view.provider_of
-
-    def provider_of(row: UpstreamRow, *rest: Any) -> Provider | None:
-        return Mcp(row.name, known, trust) if row.provider == "mcp" else others(row, *rest)
-
-    monkeypatch.setattr(registry_view, "provider_of", provider_of)
+def know(registry: Registry, known: Mapping[str, Pin]) -> None:
+    """Have the server `github` these tools, each as it is in one of its states."""
+    where: dict[str, Any] = {"actor": ACTOR, "organization": ORG}
+    seen: dict[str, Mapping[str, Any]] = {each.name: each.document for each in known.values()}
+    tools.observe(registry, **where, upstream="github", documents=seen.values(), protocol=CURRENT)
+    approved = {each.name: each.digest for each in known.values() if each.state != "new"}
+    rows = [each for each in tools.tools(registry, ORG, upstream="github") if each.name in approved]
+    tools.approve(registry, **where, tools=[Approved(each.id, approved[each.name]) for each in rows])
+    changed = {each.name: {**each.document, "title": "Other"} for each in known.values() if each.state == "changed"}
+    tools.observe(registry, **where, upstream="github", documents=(seen | changed).values(), protocol=CURRENT)
 
 
 def serve(
     gateway: Gateway,
-    monkeypatch: pytest.MonkeyPatch,
     approved: Mapping[str, Pin] | None = None,
     *,
     trust: Trust = "approve",
@@ -78,9 +77,8 @@ def serve(
     base: str = "/mcp",
 ) -> None:
     """Add the test's upstream as the MCP server `github`."""
-    known = pins() if approved is None else approved
-    know(monkeypatch, known, trust)
-    gateway.add_upstream("github", "mcp", base, secret=SECRET)
+    gateway.add_upstream("github", "mcp", base, secret=SECRET, trust=trust)
+    know(gateway.registry, pins() if approved is None else approved)
     put_into_force(gateway, policy)
 
 
