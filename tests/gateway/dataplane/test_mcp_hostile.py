@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pytest
 import yaml
 
 from tests.gateway.dataplane.conftest import Gateway, Seen, answer, stream
