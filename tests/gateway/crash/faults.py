@@ -37,12 +37,15 @@ class Faults:
     @contextmanager
     def on(self, name: str, value: int = 1) -> Iterator[None]:
         """One fault, for as long as the block lasts."""
-        at = 8 * _NUMBERS.index(name)
-        struct.pack_into("=q", self._control, at, value)
+        self.set(name, value)
         try:
             yield
         finally:
-            struct.pack_into("=q", self._control, at, 0)
+            self.set(name, 0)
+
+    def set(self, name: str, value: int) -> None:
+        """One fault, from now on; 0 ends it."""
+        struct.pack_into("=q", self._control, 8 * _NUMBERS.index(name), value)
 
 
 def build(directory: Path) -> Path | None:
