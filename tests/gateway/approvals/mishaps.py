@@ -73,7 +73,7 @@ class Mishaps(Model):
 
     def __post_init__(self) -> None:
         self.kinds |= {"kill": 1, "kill_control": 1, "restart": 0.3, "crash": 0.3, "reviewer": 0.7, "receiver": 1}
-        self.kinds |= {"suspend": 0.6, "rekey": 0.6, "retire": 0.4, "wait": 0.2}
+        self.kinds |= {"suspend": 0.6, "rekey": 0.6, "retire": 0.4, "wait": 1}
         if self.rig.faults is not None:
             self.kinds |= {"later": 1, "back": 0.5}
 
@@ -92,7 +92,7 @@ class Mishaps(Model):
 
     async def _among_calls(self, mishap: object) -> None:
         """Something happens while the same call comes in many times. It runs as often as it may, at most."""
-        key = self.key()
+        key = self.key_in("approved")
         found = self.of(key)
         most = found.uses - found.used if found is not None and found.state == "approved" else 0
         before = self.answered.total()

@@ -1,4 +1,4 @@
-"""The random walk of `walk.py`: some hundred steps in this process, more on a gateway to which things happen."""
+"""The random walk of `walk.py`: some steps in this process, more on a gateway to which things happen."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def gateway(prepared: Prepared, tmp_path: Path) -> AsyncIterator[Gateway]:
         yield made
 
 
-async def test_some_hundred_steps(gateway: Gateway) -> None:
+async def test_some_steps(gateway: Gateway) -> None:
     signer.create_key(DataDirectory(gateway.data.path), "test")
     people = {
         name: add_operator(gateway.registry, actor=ACTOR, organization=ORG, name=name, role="admin")
@@ -77,7 +77,7 @@ async def test_some_hundred_steps(gateway: Gateway) -> None:
             await asyncio.sleep(0.02)
 
     world = World(gateway.data, gateway.registry, gateway.upstream, call, act, look, demand)
-    model = await walk.walk(Model(world, random.Random(11)), 200)
+    model = await walk.walk(Model(world, random.Random(11)), 80)
     assert model.answered.total() > 10
     assert {"ask", "approve", "deny", "revoke", "crowd", "alike", "other", "bundle"} <= set(model.steps)
 

@@ -1,7 +1,7 @@
 """Random steps on approvals against a model: `python -m tests.gateway.approvals.walk --steps 10000 --seed 1`.
 
 The command runs a gateway as its users do (`rig.py`) and does to it whatever may happen (`mishaps.py`); `test_walk.py`
-takes some hundred steps in one process. Each step asks, reviews, revokes, changes the bundle, or sends calls many times
+takes some steps in one process. Each step asks, reviews, revokes, changes the bundle, or sends calls many times
 at once. The model knows what each answer must be, and how often each call may have run at most.
 """
 
@@ -173,6 +173,11 @@ class Model:
         user = f"u{self.draw.randrange(USERS)}"
         return Key(self.draw.choice(self.agents), self.draw.choice(MODELS), user, self.demand)
 
+    def key_in(self, *states: str) -> Key:
+        """More often than by chance the call of a request in one of these states."""
+        found = [key for key, each in self.standing.items() if each.state in states and key.demand == self.demand]
+        return self.draw.choice(found) if found and self.draw.random() < 0.7 else self.key()
+
     def of(self, key: Key) -> Asked | None:
         """The request that says something about a call now: the word on the very call first."""
         own = self.standing.get(key)
@@ -240,7 +245,7 @@ class Model:
         await getattr(self, f"_{kind}")()
 
     async def _ask(self) -> None:
-        await self.try_once(self.key())
+        await self.try_once(self.key_in("approved") if self.draw.random() < 0.5 else self.key())
 
     async def try_once(self, key: Key) -> None:
         found = self.of(key)
@@ -254,7 +259,7 @@ class Model:
         await self.take_new(*([key] if found is None else []))
 
     async def _approve(self) -> None:
-        key = self.key()
+        key = self.key_in("waiting")
         if (found := self.standing.get(key)) is None:
             return
         who, terms = self.draw.choice(self.reviewers), {}
@@ -295,7 +300,7 @@ class Model:
         return "reviewed_before" if who in found.approved | found.denied else ""
 
     async def _deny(self) -> None:
-        if (found := self.standing.get(self.key())) is None:
+        if (found := self.standing.get(self.key_in("waiting"))) is None:
             return
         who = self.draw.choice(self.reviewers)
         code = await self.world.act("deny", found.id, who)
@@ -307,7 +312,7 @@ class Model:
             found.state = "denied"
 
     async def _revoke(self) -> None:
-        if (found := self.standing.get(self.key())) is None:
+        if (found := self.standing.get(self.key_in("approved"))) is None:
             return
         code = await self.world.act("revoke", found.id, self.draw.choice(self.reviewers))
         must(code == ("" if found.state == "approved" else "approval_settled"), code, found)
@@ -321,7 +326,7 @@ class Model:
 
     async def _crowd(self) -> None:
         """The same call many times at once: it runs as often as an approval says, and not at all otherwise."""
-        key = self.key()
+        key = self.key_in("approved")
         await self.at_once([key] * CROWD)
 
     async def _alike(self) -> None:
@@ -350,7 +355,7 @@ class Model:
 
     async def _other(self) -> None:
         """A call with one other byte than one that was approved does not run."""
-        key = self.key()
+        key = self.key_in("approved")
         found = self.of(key)
         if found is None or found.state != "approved" or found.for_pattern:
             return
