@@ -6,11 +6,12 @@ from typing import Final, Protocol
 
 from gateway.approvals.status import ApprovalsStatus
 from gateway.processes.tool_watch import ToolWatch
+from gateway.registry.upstreams.tools_status import ToolsStatus
 from gateway.runtime.status_part import StatusPart
 from gateway.webhooks.courier import Courier
 from gateway.webhooks.status import Webhooks
 
-STATUS: Final[tuple[type[StatusPart], ...]] = (Webhooks, ApprovalsStatus)
+STATUS: Final[tuple[type[StatusPart], ...]] = (Webhooks, ApprovalsStatus, ToolsStatus)
 
 
 class Beside(Protocol):

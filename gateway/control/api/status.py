@@ -48,6 +48,7 @@ _MEMBERS: dict[str, dict[str, Any]] = {
     "upstreams": _list("How each answered last."),
     "adoptions": _list("Old keys of providers that still pass."),
     "webhooks": _list("How deliveries go."),
+    "tools": _list("How many tools of each MCP server are approved, and how many wait for that."),
     "made": shapes.TIME | {"description": "When a kept answer was made."},
 }
 

@@ -47,7 +47,8 @@ def add_upstream(
     `specification` has the operations of a JSON API (provider `http`). `headers` go with every call and are no secrets.
     `trust` says which tools of an MCP server may be called (`tools.py`); None leaves that as it is.
 
-    The first upstream of an organization is its default, whatever `default` says: `/v1/…` should lead somewhere.
+    The first upstream of an organization is its default, whatever `default` says: `/v1/…` should lead somewhere. An MCP
+    server has no such path, so it is none by itself.
     """
     names.check_served("upstream", name)
     names.check_provider(provider)
@@ -88,7 +89,8 @@ def add_upstream(
         row.specification = specification
         row.headers, row.trust = headers, check_trust(provider, trust)
         row.reach = operators.reach_of(session, tenant.name, actor)
-        row.is_default = default or row.is_default or not others
+        first = provider != PROVIDER and all(each.provider == PROVIDER for each in others)
+        row.is_default = default or row.is_default or first
         row.version += 1
         row.secret = None if secret is None else vault.seal(secret, row.place(tenant.name))
         session.add(row)

@@ -11,11 +11,12 @@ import pytest
 from gateway.dataplane import pinned_tools
 from gateway.errors import GatewayError
 from gateway.mcp.pins import MAX_BYTES, Pins, tool_digest
-from gateway.registry import queries
+from gateway.registry import inventory, queries
 from gateway.registry.reader import RegistryReader
 from gateway.registry.upstreams import tools
 from gateway.registry.upstreams.changes import add_upstream, remove_upstream
 from gateway.registry.upstreams.tools import Approved
+from gateway.registry.upstreams.tools_status import ToolsStatus
 from tests.gateway.conftest import ACTOR, ORG, Home
 
 FIND = {"name": "find", "description": "Find issues.", "inputSchema": {"type": "object"}}
@@ -232,3 +233,30 @@ def test_a_change_of_a_tool_reaches_the_workers(home: Home) -> None:
     see(home, FIND)
     with home.registry.read() as session:
         assert queries.current_epoch(session) > before
+
+
+def test_a_status_says_which_tools_wait(home: Home) -> None:
+    add(home, "approve")
+    (tenant,) = inventory.take(home.registry, 1).tenants
+    asked = ToolsStatus(home.data, home.registry)
+    (finding,) = asked.findings(tenant, "")
+    assert "has not said its tools yet" in finding.message
+    see(home, FIND, CLOSE)
+    approve(home, "find", tool_digest(FIND))
+    asked = ToolsStatus(home.data, home.registry)
+    assert list(asked.lines(tenant, "", 1)) == [("tools", "tracker  1 pinned, 1 new")]
+    (finding,) = asked.findings(tenant, " --org default")
+    assert finding.message.startswith("1 tool waits for an approval")
+    assert "`gateway tools list tracker --waiting --org default`" in finding.todo
+    see(home, FIND)  # what a server no longer offers waits for nobody
+    assert list(ToolsStatus(home.data, home.registry).findings(tenant, "")) == []
+
+
+def test_a_server_of_tools_is_no_default_by_itself(home: Home) -> None:
+    add(home)
+    for name in ("first", "second"):
+        made = add_upstream(
+            home.registry, home.vault, actor=ACTOR, organization=ORG, name=name, provider="openai",
+            base_url="https://api.example.com/v1", secret=None,
+        )  # fmt: skip
+        assert made.default is (name == "first")
