@@ -1,4 +1,4 @@
-"""A small server that speaks the APIs of OpenAI, Anthropic and Gemini: deterministic answers, streams, usage, failures.
+"""A small server that speaks the APIs of OpenAI, Anthropic and Gemini, and MCP: answers, streams, usage, failures.
 
 It stands in for a provider in `gateway demo`, in tests and on a developer's machine, costs nothing and needs no
 network. The same request always gets the same answer, which `mock_answers.py` makes. It is not part of a gateway: it
@@ -18,7 +18,7 @@ from itertools import chain
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from gateway.demo import mock_answers, mock_gemini, mock_messages, mock_responses
+from gateway.demo import mock_answers, mock_gemini, mock_messages, mock_responses, mock_tools
 from gateway.demo.mock_answers import BadRequestError, Choice, Document, ToolCall
 from gateway.demo.mock_media import MockMedia
 
@@ -30,7 +30,8 @@ Anthropic does, and generation, counting and embeddings as Gemini does. It echoe
 the last message (at most 16,384 words of it), a token for each word, and calls a
 tool that the message names or `tool_choice` demands. JSON mode, JSON Schemas, `n`, `stop`, limits, usage,
 embeddings and the list of models work as at a provider. Images are one pixel,
-files are kept until it stops."""
+files are kept until it stops. At /mcp it is an MCP server of an order system
+with the tools get_order, get_invoice and cancel_order."""
 
 FAULTS = """\
 The model's name injects a fault into one answer:
@@ -103,6 +104,8 @@ class MockProvider:
                 answer = _GEMINI[found["verb"]]
                 answer = _gemini_events if sse and answer is _gemini_array else answer
                 await self._answer(answer, mock_gemini.error, body, send, model=found["model"])
+            case "POST", mock_tools.PATH:
+                await _mcp(send, body)
             case "GET", "/healthz":
                 await _document(send, 200, {"status": "ok"})
             case method, path:
@@ -377,6 +380,23 @@ def _model(name: str) -> Document:
 def _error(status: int, message: str, param: str | None = None) -> Document:
     kind = "server_error" if status >= 500 else "invalid_request_error"
     return {"error": {"message": message, "type": kind, "param": param, "code": None}}
+
+
+async def _mcp(send: Send, body: bytes) -> None:
+    """Answer a message of the Model Context Protocol."""
+    try:
+        message = orjson.loads(body)
+    except ValueError:
+        message = None
+    if not isinstance(message, dict):
+        await _document(send, 400, {"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "no JSON"}})
+        return
+    status, found = mock_tools.answer(message)
+    if found is not None:
+        await _document(send, status, found)
+        return
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _document(send: Send, status: int, document: Document | list[Document], cut: bool = False) -> None:

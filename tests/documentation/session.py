@@ -62,6 +62,7 @@ class Session:
             "AIG_PORT": self.ports["8080"],
             "AIG_CONTROL_PORT": self.ports["8081"],
             "AIG_CHECKPOINT_SECONDS": "1",
+            "GITHUB_TOKEN": "ghp-none",
             **{f"{provider}_API_KEY": "sk-none" for provider in ("OPENAI", "ANTHROPIC", "GEMINI", "AZURE_OPENAI")},
         }
 

@@ -27,7 +27,7 @@ def test_every_line_is_as_it_should_be(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     marked = [line for line in done.stdout.splitlines() if line[:1] in "✓✗"]
-    assert len(marked) == 8
+    assert len(marked) == 10
     assert all(line.startswith("✓") for line in marked)
     assert list(tmp_path.iterdir()) == []
 
@@ -50,7 +50,7 @@ def test_what_is_kept_has_a_dashboard_until_it_is_stopped(tmp_path: Path) -> Non
         finally:
             kept.send_signal(signal.SIGINT)
         assert kept.wait(120) == 0
-    assert [line[0] for line in said if line[:1] in "✓✗"] == ["✓"] * 6
+    assert [line[0] for line in said if line[:1] in "✓✗"] == ["✓"] * 8
     assert list(tmp_path.iterdir()) == []
 
 

@@ -35,6 +35,22 @@ test_answers_are_capped if {
 	authz.obligations == {"max_output_tokens": 256} with input as _request
 }
 
+test_a_listed_tool_is_allowed if {
+	request := {"action": "mcp.tools.call", "resource": {"tool": {"name": "get_order"}}}
+	authz.allow with input as request
+	authz.deny == set() with input as request
+}
+
+test_another_tool_is_denied if {
+	request := {"action": "mcp.tools.call", "resource": {"tool": {"name": "cancel_order"}}}
+	not authz.allow with input as request
+	authz.deny == {"customer service may look at orders, not change them"} with input as request
+}
+
+test_tools_are_listed_for_everybody_here if {
+	authz.allow with input as {"action": "mcp.tools.list"}
+}
+
 test_other_actions_are_denied if {
 	not authz.allow with input as object.union(_request, {"action": "embeddings"})
 }
