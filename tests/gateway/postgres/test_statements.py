@@ -107,6 +107,7 @@ NOT_REACHED: Final = frozenset(
         "registry/webhooks.py:agent_name",
         "registry/webhooks.py:by_organization",
         "registry/webhooks.py:remove_webhook",
+        "registry/webhooks.py:webhooks",
         "webhooks/notices.py:record",
     }
 )

@@ -14,7 +14,7 @@ from gateway.mcp.pins import MAX_BYTES, Pins, tool_digest
 from gateway.registry import inventory, queries
 from gateway.registry.reader import RegistryReader
 from gateway.registry.upstreams import tools
-from gateway.registry.upstreams.changes import add_upstream, remove_upstream
+from gateway.registry.upstreams.changes import add_upstream, mcp_servers, remove_upstream
 from gateway.registry.upstreams.tools import Approved
 from gateway.registry.upstreams.tools_status import ToolsStatus
 from tests.gateway.conftest import ACTOR, ORG, Home
@@ -177,6 +177,15 @@ def test_only_a_server_of_tools_has_a_trust(home: Home) -> None:
             base_url="https://api.example.com/v1", secret=None, trust="trust",
         )  # fmt: skip
     assert caught.value.code == "invalid_trust"
+
+
+def test_the_servers_of_all_organizations_are_looked_at(home: Home) -> None:
+    add(home)
+    (row,) = mcp_servers(home.registry)
+    assert (row.organization, row.name, row.trust, row.protocol) == (ORG, SERVER, "first_use", None)
+    see(home, FIND)
+    (row,) = mcp_servers(home.registry)
+    assert row.protocol == "2026-07-28"
 
 
 def test_tools_go_with_their_server(home: Home) -> None:
