@@ -39,7 +39,7 @@ def list_tools(
         ask.items("tools", upstream=server, waiting=waiting),
         ("SERVER", "upstream"),
         *("NAME", ("STATE", lambda each: "gone" if each["gone"] else each["state"])),
-        ("DIGEST", lambda each: current(each)[:_SHOWN]),
+        ("DIGEST", lambda each: each["digest"][:_SHOWN]),
         ("APPROVED BY", "approved_by"),
         ("ALSO AT", "also_at"),
         empty="no tool waits for an approval" if waiting else _NONE_YET,
@@ -55,11 +55,11 @@ def show(ask: Of, server: Server, tool: Named) -> None:
         output.print_json(found)
         return
     state = "gone" if found["gone"] else found["state"]
-    ask.fields(found, ("tool", found["name"]), ("server", server), ("state", state), ("digest", current(found)))
+    ask.fields(found, ("tool", found["name"]), ("server", server), ("state", state), "digest")
     for line in _differences(found):
         typer.echo(line)
     if found["state"] != "pinned":
-        output.note(f"next: `gateway tools approve {server} {tool} --expect {current(found)}`, if it may be called")
+        output.note(f"next: `gateway tools approve {server} {tool} --expect {found['digest']}`, if it may be called")
 
 
 @app.command()
@@ -85,7 +85,7 @@ def approve(
     everything: Annotated[bool, typer.Option("--all", help="All tools of the server that wait.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Approve tools as their server describes them now. If one changes meanwhile, none is approved."""
+    """Approve tools as their server describes them now; one that has changed meanwhile ends the command."""
     names = tools or []
     if everything == bool(names) or (expect is not None and len(names) != 1):
         hint = "name tools or say --all; --expect goes with one tool"
@@ -100,15 +100,13 @@ def approve(
                 for line in _differences(gateway.get("tools", each["id"])):
                     typer.echo(line)
             typer.confirm(f"approve {_tools(len(found))} of {server}?", abort=True)
-        wanted = [{"id": each["id"], "digest": expect or current(each)} for each in found]
-        done = gateway.send("POST", "tools", "approve", body={"tools": wanted})
-    ask.show(done["items"], f"approved {', '.join(each['name'] for each in done['items'])} of {server}")
-
-
-def current(tool: AnswerDocument) -> str:
-    """The digest of what the server says now."""
-    found: str = tool["seen_digest"] or tool["digest"]
-    return found
+        done: list[Any] = []
+        for each in found:
+            done.append(gateway.send("POST", "tools", each["id"], "approve", body={"digest": expect or each["digest"]}))
+            if not ask.as_json:
+                typer.echo(f"approved {each['name']} of {server}")
+    if ask.as_json:
+        output.print_json(done)
 
 
 def _find(gateway: ManagementClient, server: str, names: list[str]) -> list[AnswerDocument]:
@@ -122,11 +120,11 @@ def _find(gateway: ManagementClient, server: str, names: list[str]) -> list[Answ
 
 
 def _differences(tool: AnswerDocument) -> list[str]:
-    """The definition, line by line, with what has changed."""
-    before = _lines(tool["definition"])
-    if tool["seen"] is None:
-        return before
-    return list(difflib.unified_diff(before, _lines(tool["seen"]), "approved", "now", lineterm="", n=100))
+    """The definition, line by line, with what has changed since it was approved."""
+    now = _lines(tool["definition"])
+    if tool["approved"] in (None, tool["definition"]):
+        return now
+    return list(difflib.unified_diff(_lines(tool["approved"]), now, "approved", "now", lineterm="", n=100))
 
 
 def _lines(document: Any) -> list[str]:

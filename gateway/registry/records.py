@@ -348,8 +348,7 @@ class UpstreamRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolRecord:
-    """A tool of an MCP server. `digest` is what was approved, or waits for it; `seen_digest` what the server says now
-    if that differs.
+    """A tool of an MCP server. `digest` is of what the server says now, `approved_digest` of what was approved.
 
     `also_at` are other upstreams of the organization that have a tool of this name.
     """
@@ -360,7 +359,7 @@ class ToolRecord:
     name: str
     state: str
     digest: str
-    seen_digest: str | None
+    approved_digest: str | None
     approved_by: str | None
     approved_ns: int | None
     gone_ns: int | None

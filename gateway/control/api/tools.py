@@ -9,7 +9,7 @@ from pydantic import Field
 
 from gateway.control import shapes
 from gateway.control.api import upstreams
-from gateway.control.operation import Answer, Ask, Body, Operation, Page, PageQuery, Reasoned, cut
+from gateway.control.operation import Answer, Ask, Operation, Page, PageQuery, Reasoned, cut
 from gateway.mcp import pins
 from gateway.registry.documents import plain
 from gateway.registry.records import ToolRecord
@@ -19,8 +19,8 @@ from gateway.upstream import mcp_look
 _OBJECT: Final = {"type": "object"}
 _TOOL: Final = shapes.record(
     ToolRecord,
-    definition=_OBJECT | {"description": "What was approved, or waits for it."},
-    seen=shapes.or_null(_OBJECT | {"description": "What the server says now, if that differs."}),
+    definition=_OBJECT | {"description": "What the server says now."},
+    approved=shapes.or_null(_OBJECT | {"description": "What was approved; null if nothing was."}),
 )
 _LOOK: Final = shapes.closed(
     {
@@ -46,17 +46,10 @@ class ToolQuery(PageQuery):
     waiting: bool = Field(False, description="Only those that nobody has approved as they are.")
 
 
-class ApprovedTool(Body):
-    """A tool, and the digest of what was looked at."""
-
-    id: str
-    digest: str = Field(description="Of what the server says now: `seen_digest`, or `digest` of a new tool.")
-
-
 class ToolApproval(Reasoned):
-    """Which tools are approved: all of them, or none."""
+    """What was looked at."""
 
-    tools: list[ApprovedTool] = Field(min_length=1, max_length=tools.MAX_TOOLS)
+    digest: str = Field(description="The `digest` of the tool as it was looked at.")
 
 
 @Operation("GET /tools", noun="upstreams")
@@ -72,16 +65,16 @@ def listed(ask: Ask[None, ToolQuery]) -> Answer[Page[ToolRecord]]:
 def show(ask: Ask) -> Answer:
     """A tool by its id, with what was approved and what its server says now."""
     found = tools.definition(ask.registry, ask.tenant, ask.path["tool"])
-    seen = None if found.seen is None else orjson.loads(found.seen)
-    return Answer(body={**plain(found.tool), "definition": orjson.loads(found.approved), "seen": seen})
+    approved = None if found.approved is None else orjson.loads(found.approved)
+    return Answer(body={**plain(found.tool), "definition": orjson.loads(found.now), "approved": approved})
 
 
-@Operation("POST /tools/approve", noun="upstreams")
-def approve(ask: Ask[ToolApproval]) -> Answer[Page[ToolRecord]]:
-    """Approve tools as they are now, all or none: one that says something else by now is refused."""
-    wanted = [tools.Approved(each.id, each.digest) for each in ask.body.tools]
-    found = tools.approve(ask.change(), **ask.by, tools=wanted, reason=ask.body.reason)
-    return Answer(body={"items": found, "next": None})
+@Operation("POST /tools/{tool}/approve", noun="upstreams")
+def approve(ask: Ask[ToolApproval]) -> Answer[ToolRecord]:
+    """Approve a tool as its server describes it now, if that is still what was looked at."""
+    given = ask.body
+    approved = tools.approve(ask.change(), **ask.by, tool=ask.path["tool"], digest=given.digest, reason=given.reason)
+    return Answer(body=approved)
 
 
 class Look(Reasoned):

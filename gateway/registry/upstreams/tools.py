@@ -13,8 +13,9 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
 from gateway.errors import ConflictError, GatewayError, Hint
@@ -46,19 +47,11 @@ class ToolChange:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A tool with the JSON texts of what was approved and, if that differs, of what the server says now."""
+    """A tool with the JSON texts of what the server says now and of what was approved, None if nothing was."""
 
     tool: ToolRecord
-    approved: str
-    seen: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Approved:
-    """A tool that is approved as long as the server says what has this digest."""
-
-    id: str
-    digest: str
+    now: str
+    approved: str | None
 
 
 def check_trust(provider: str, trust: str | None) -> str | None:
@@ -131,28 +124,24 @@ def observe(
 
 
 def approve(
-    registry: Registry, *, actor: str, organization: str, tools: Sequence[Approved], reason: str = ""
-) -> list[ToolRecord]:
-    """Approve tools as their servers describe them now: all, or none if one says something else by now."""
+    registry: Registry, *, actor: str, organization: str, tool: str, digest: str, reason: str = ""
+) -> ToolRecord:
+    """Approve a tool (its id) as its server describes it now; `tool_differs` if that has not this digest any more."""
     with writing(registry, organization) as (session, tenant):
-        done = []
-        for each in tools:
-            tool, row = _one(session, tenant, each.id)
-            now = tool.seen_digest or tool.digest
-            if each.digest != now:
-                raise ConflictError(
-                    "tool_differs",
-                    f"tool `{tool.name}` of `{row.name}` has another digest: {now}",
-                    subject=tool.name,
-                    hint=Hint(f"look at it with `gateway tools show {row.name} {tool.name}`, then approve that digest"),
-                )
-            if tool.state != "pinned":
-                _pin(tool, actor)
-                tool.updated_ns = time.time_ns()
-                session.add(tool)
-                outbox.add_change(session, tenant, actor, "tool.approved", entries.tool(tool, row), reason)
-            done.append(_record(tenant, row.name, tool))
-        return done
+        row, upstream = _one(session, tenant, tool)
+        if digest != (now := row.seen_digest or row.digest):
+            raise ConflictError(
+                "tool_differs",
+                f"tool `{row.name}` of `{upstream.name}` has another digest: {now}",
+                subject=row.name,
+                hint=Hint(f"look at it with `gateway tools show {upstream.name} {row.name}`, then approve that digest"),
+            )
+        if row.state != "pinned":
+            _pin(row, actor)
+            row.updated_ns = time.time_ns()
+            session.add(row)
+            outbox.add_change(session, tenant, actor, "tool.approved", entries.tool(row, upstream), reason)
+        return _record(tenant, upstream.name, row)
 
 
 def tools(
@@ -166,6 +155,9 @@ def tools(
             select(UpstreamTool, Upstream.name)
             .join(Upstream, col(Upstream.id) == UpstreamTool.upstream_id)
             .where(UpstreamTool.organization_id == tenant.id)
+            .options(
+                *(defer(cast(Any, each)) for each in (UpstreamTool.definition, UpstreamTool.seen))
+            )  # they are long
         ).all()
         servers = defaultdict(list)
         for tool, server in found:
@@ -184,7 +176,8 @@ def definition(registry: Registry, organization: str, tool: str) -> Definition:
     """One tool, by its id, with its definitions."""
     with reading(registry, organization) as (session, tenant):
         found, row = _one(session, tenant, tool)
-        return Definition(_record(tenant, row.name, found), found.definition, found.seen)
+        approved = None if found.approved_by is None else found.definition
+        return Definition(_record(tenant, row.name, found), found.seen or found.definition, approved)
 
 
 def leave_tools(session: Session, upstream: Upstream) -> None:
@@ -255,4 +248,12 @@ def _pin(tool: UpstreamTool, by: str) -> None:
 
 
 def _record(tenant: Organization, upstream: str, row: UpstreamTool, also_at: Sequence[str] = ()) -> ToolRecord:
-    return copied(ToolRecord, row, organization=tenant.name, upstream=upstream, also_at=sorted(also_at))
+    return copied(
+        ToolRecord,
+        row,
+        organization=tenant.name,
+        upstream=upstream,
+        digest=row.seen_digest or row.digest,
+        approved_digest=None if row.approved_by is None else row.digest,
+        also_at=sorted(also_at),
+    )

@@ -16,7 +16,6 @@ from gateway.policy import bundle as policy_bundle
 from gateway.registry.policies import activations
 from gateway.registry.records import BundleRecord
 from gateway.registry.upstreams import tools
-from gateway.registry.upstreams.tools import Approved
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, answer, stream
 from tests.rigs.dataplane.mcp import SECRET, TOOLS, ask, event, headers, message, old, pins, result, serve
 from tests.rigs.dataplane.obligations import put_into_force
@@ -116,7 +115,7 @@ async def test_a_change_that_the_registry_knows_stays(gateway: Gateway) -> None:
     pulled = TOOLS["get_issue"] | {"title": "Other"}
     (change,) = tools.observe(gateway.registry, **where, upstream="github", documents=[pulled])
     assert await reason(gateway) == "tool_unapproved"
-    tools.approve(gateway.registry, **where, tools=[Approved(change.tool.id, tool_digest(pulled))])
+    tools.approve(gateway.registry, **where, tool=change.tool.id, digest=tool_digest(pulled))
     assert await reason(gateway) == ""
     assert "get_issue" not in await listed(gateway, *TOOLS.values())  # what was approved before is another tool now
 

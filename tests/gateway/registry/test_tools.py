@@ -15,7 +15,6 @@ from gateway.registry import inventory, queries
 from gateway.registry.reader import RegistryReader
 from gateway.registry.upstreams import tools
 from gateway.registry.upstreams.changes import add_upstream, mcp_servers, remove_upstream
-from gateway.registry.upstreams.tools import Approved
 from gateway.registry.upstreams.tools_status import ToolsStatus
 from tests.gateway.conftest import ACTOR, ORG, Home
 
@@ -58,7 +57,7 @@ def states(home: Home) -> dict[str, str]:
 
 def approve(home: Home, name: str, digest: str) -> None:
     [found] = [each for each in tools.tools(home.registry, ORG) if each.name == name]
-    tools.approve(home.registry, actor=ACTOR, organization=ORG, tools=[Approved(found.id, digest)])
+    tools.approve(home.registry, actor=ACTOR, organization=ORG, tool=found.id, digest=digest)
 
 
 def test_a_first_list_is_trusted_and_what_comes_later_waits(home: Home) -> None:

@@ -11,7 +11,6 @@ from gateway.mcp.exchange import CAPABILITIES_KEY, CLIENT_KEY, NAMED_BY, VERSION
 from gateway.mcp.pins import Pin, State, Trust, tool_digest
 from gateway.registry.database import Registry
 from gateway.registry.upstreams import tools
-from gateway.registry.upstreams.tools import Approved
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply
 from tests.rigs.dataplane.obligations import put_into_force
 
@@ -63,7 +62,8 @@ def know(registry: Registry, known: Mapping[str, Pin]) -> None:
     tools.observe(registry, **where, upstream="github", documents=seen.values(), protocol=CURRENT)
     approved = {each.name: each.digest for each in known.values() if each.state != "new"}
     rows = [each for each in tools.tools(registry, ORG, upstream="github") if each.name in approved]
-    tools.approve(registry, **where, tools=[Approved(each.id, approved[each.name]) for each in rows])
+    for each in rows:
+        tools.approve(registry, **where, tool=each.id, digest=approved[each.name])
     changed = {each.name: {**each.document, "title": "Other"} for each in known.values() if each.state == "changed"}
     tools.observe(registry, **where, upstream="github", documents=(seen | changed).values(), protocol=CURRENT)
 

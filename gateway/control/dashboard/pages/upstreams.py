@@ -66,6 +66,7 @@ async def listed(view: View) -> Found:
         empty="There is no route. One spreads calls over several upstreams.",
     )
     actions = [
+        (view.link("tools"), "Tools of MCP servers"),
         *([(view.link("upstreams", "new"), "Add an upstream")] if changes else []),
         *([(view.link("routes", "new"), "Make a route")] if view.may("routes", write=True) else []),
     ]

@@ -35,7 +35,7 @@ from gateway.registry.organizations import teams
 from gateway.registry.organizations.changes import create_organization
 from gateway.registry.policies import bindings
 from gateway.registry.upstreams import changes as upstreams
-from gateway.registry.upstreams import routes
+from gateway.registry.upstreams import routes, tools
 from gateway.usage import rollup
 from gateway.webhooks import signature
 from tests.gateway.approvals.asked import asked
@@ -74,6 +74,7 @@ class Things:
     binding: str
     stop: str
     webhook: str
+    tool: str
 
     def names(self) -> dict[str, str]:
         """What stands in the paths of pages about these things."""
@@ -97,6 +98,7 @@ class Things:
             "binding": self.binding,
             "stop": self.stop,
             "webhook": self.webhook,
+            "tool": self.tool,
             "team": "blue",
             "route": "chat",
             "provider": "acme-login",
@@ -151,6 +153,23 @@ def both(served: Served) -> dict[str, Things]:
             secret="sk-x",
             insecure=True,
         )
+        upstreams.add_upstream(
+            home.registry,
+            home.vault,
+            **by,
+            name="tracker",
+            provider="mcp",
+            base_url=f"http://127.0.0.1:9/mark-of-{name}",
+            secret=None,
+            trust="approve",
+        )
+        (seen,) = tools.observe(
+            home.registry,
+            **by,
+            upstream="tracker",
+            documents=[{"name": "find", "description": f"mark-of-{name}"}],
+            protocol="2026-07-28",
+        )
         holder = operators.add_operator(
             home.registry, actor=ACTOR, organization=name, name=f"mark-of-{name}", role="viewer"
         )
@@ -176,7 +195,9 @@ def both(served: Served) -> dict[str, Things]:
         approval = asked(home, agent.id, demanded, organization=name, model=f"mark-of-{name}")
         ids = (each.id for each in (agent, key, limit, holder, token))
         decision = policies.decided(revisions, organization=name, reasons=("no web search", f"mark-of-{name}"))
-        found[name] = Things(name, *ids, approval, decision, revisions[0].commit, bound.id, stop.id, webhook.id)
+        found[name] = Things(
+            name, *ids, approval, decision, revisions[0].commit, bound.id, stop.id, webhook.id, seen.tool.id
+        )
     by = {"actor": ACTOR}
     login_providers.add_provider(
         home.registry, home.vault, **by, name="acme-login", issuer="https://login.example", client_id="c"
