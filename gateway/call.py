@@ -119,6 +119,8 @@ class Call:
     protocol: Mapping[str, Any] | None = None
     # The id by which its client will know the answer, in protocols that have one; refusals repeat it.
     message_id: str | int | None = None
+    # Its upstream speaks another era of the protocol than the client, so it is sent, and answered, in other words.
+    translated: bool = False
 
 
 @frozen()

@@ -68,7 +68,8 @@ def look(ask: ChangingOf, server: Server) -> None:
     with output.working("asking"):
         found = ask.send("POST", "tools", "look", body={"upstream": server})
     count = len(found["changes"])
-    line = f"{server} speaks {found['protocol']} and offers {_tools(found['offered'])}; {_tools(count)} changed"
+    spoken = found["protocol"].replace(", ", " and ")
+    line = f"{server} speaks {spoken} and offers {_tools(found['offered'])}; {_tools(count)} changed"
     ask.show(found, line, *(f"{each['what']}: {each['tool']['name']}" for each in found["changes"]))
     if found["left_out"] and not ask.as_json:
         output.warn(f"{_tools(len(found['left_out']))} cannot be called: {', '.join(found['left_out'])}", "")

@@ -147,7 +147,9 @@ def _look(ask: GivenOptions, name: str) -> None:
     if not ask.as_json:
         waiting = sum(each["tool"]["state"] != "pinned" for each in found["changes"])
         wait = f"; {waiting} wait: `gateway tools list {name} --waiting`" if waiting else ""
-        output.note(f"it speaks MCP {found['protocol']} and offers {found['offered']} tools{wait}")
+        output.note(
+            f"it speaks MCP {found['protocol'].replace(', ', ' and ')} and offers {found['offered']} tools{wait}"
+        )
 
 
 @app.command("list")

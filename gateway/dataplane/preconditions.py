@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from starlette.types import Scope
 
 from gateway.errors import Denied
-from gateway.outbound.connection import UpstreamAnswer
+from gateway.outbound.connection import Answer
 from gateway.upstream import wrong_route
 from gateway.upstream.providers import forms
 from gateway.upstream.strict_json import shown
@@ -123,7 +123,7 @@ def multipart_body(headers: Mapping[bytes, bytes]) -> None:
         raise Denied("unsupported_encoding", reasons=["the content type must be multipart/form-data with a boundary"])
 
 
-def answer(found: UpstreamAnswer) -> None:
+def answer(found: Answer) -> None:
     """Refuse an answer that the gateway cannot read, or that is none."""
     if not (200 <= found.status < 300 or 400 <= found.status < 600):
         raise Denied("upstream_error", f"the upstream answered with status {found.status}")

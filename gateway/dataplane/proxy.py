@@ -66,7 +66,7 @@ from gateway.identity.certificates import Certificate
 from gateway.identity.principals import Principal, Principals
 from gateway.identity.signatures import Signed
 from gateway.outbound.client import NotConnectedError, UpstreamClient
-from gateway.outbound.connection import UpstreamAnswer
+from gateway.outbound.connection import Answer
 from gateway.policy import authorization
 from gateway.policy.cache import PolicyCache
 from gateway.policy.decision import APPROVAL
@@ -74,7 +74,7 @@ from gateway.runtime.legacy_clients import LegacyClients
 from gateway.runtime.references import References
 from gateway.settings import Settings
 from gateway.shares import Shares
-from gateway.upstream import routing, wrong_route
+from gateway.upstream import routing, translating, wrong_route
 from gateway.upstream.providers import rejections
 from gateway.upstream.providers.base import RequestHead
 from gateway.upstream.providers.rejections import Why
@@ -534,7 +534,7 @@ class DataPlane:
         await relay.break_off(failure)
         return None
 
-    async def _forward(self, carried: Carried) -> UpstreamAnswer:
+    async def _forward(self, carried: Carried) -> Answer:
         admitted, observed, call = carried.admitted, carried.admitted.observed, carried.call
         del carried.call
         destination, agent = admitted.match.destination, admitted.principal.agent_id
@@ -543,13 +543,20 @@ class DataPlane:
         if self._tracer is not None:
             self._tracer.forward(observed, headers)
         outgoing = destination.provider.prepare(call, destination.base_url, destination.secret, headers)
+        translation = destination.provider.translation(call) if call.translated else None
         del call  # it holds the body, which nobody needs while the provider thinks
         keep = self._chooser.keeps_body(admitted)
         admitted.place.rest()
         observed.sent_ns = time.monotonic_ns()
         sent = _nothing if keep else admitted.request.forget_body
         lifetime = carried.sent.endpoint.route.lifetime
-        answer = await self._client.send(outgoing, sent, destination.reach, lifetime.idle)
+        answer: Answer
+        if translation is None:
+            answer = await self._client.send(outgoing, sent, destination.reach, lifetime.idle)
+        else:
+            over = functools.partial(self._client.send, sent=sent, reach=destination.reach, idle_timeout=lifetime.idle)
+            holding = Holding(self._held, admitted.place.holders)
+            answer = await translating.send(translation, outgoing, over, holding)
         observed.upstream_status = answer.status
         wrong: WrongServerError | None = None
         try:

@@ -192,5 +192,6 @@ def provider_of(row: UpstreamRow, pinned: Pins | None = None) -> Provider | None
     if row.specification is not None:
         return http.provider(row.name, row.specification)
     if row.provider == mcp.NAME:
-        return mcp.Mcp(row.name, {} if pinned is None else pinned.tools, TRUSTS.get(row.trust or "", "approve"))
+        tools = {} if pinned is None else pinned.tools
+        return mcp.Mcp(row.name, tools, TRUSTS.get(row.trust or "", "approve"), row.protocol)
     return PROVIDERS.get(row.provider)

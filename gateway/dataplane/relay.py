@@ -16,7 +16,7 @@ from gateway.dataplane.phases import Carried
 from gateway.dataplane.produced import Produced
 from gateway.dataplane.reading import LARGE_BODY
 from gateway.errors import Denied
-from gateway.outbound.connection import UpstreamAnswer
+from gateway.outbound.connection import Answer
 from gateway.shares import Shares
 from gateway.upstream import answer_headers, quoted_secrets, sse
 from gateway.upstream.answer_headers import Headers
@@ -69,7 +69,7 @@ class Relay:
         self._runs = False
         self.begun = False
 
-    async def run(self, answer: UpstreamAnswer) -> str:
+    async def run(self, answer: Answer) -> str:
         """Relay all but the end; returns how the answer ended. Raises `Denied` where the upstream breaks off."""
         carried, observed = self._carried, self._observed
         if answer.status >= 400:
@@ -145,7 +145,7 @@ class Relay:
         carried.came_before = carried.produced.tokens
         return _FOR_THE_PACE
 
-    async def _without_key(self, answer: UpstreamAnswer) -> None:
+    async def _without_key(self, answer: Answer) -> None:
         """Read an error, and have what is passed on of it hold no key of the gateway, in its body and its headers."""
         keys, names = answer_headers.keys(self._destination), answer_headers.names(self._destination)
         if not keys and not names:
@@ -175,7 +175,7 @@ class Relay:
             headers.append((b"content-length", b"%d" % len(told)))
         answer.replace(told, headers)
 
-    def _response_head(self, answer: UpstreamAnswer, *, whole: bool) -> Headers:
+    def _response_head(self, answer: Answer, *, whole: bool) -> Headers:
         """The headers that reach the client. The length is among them if the client gets all of the body."""
         headers = answer_headers.passing(answer.headers, self._destination, whole=whole)
         headers.append((b"x-decision-id", self._observed.decision_id.encode()))
@@ -242,7 +242,7 @@ class Relay:
         self._carried.detail = f"the answer has {output} output tokens, its limit was {cap}"
         return "cap_exceeded"
 
-    async def _take_rest(self, answer: UpstreamAnswer, tap: Tap, digest: evidence.BodyDigest) -> None:
+    async def _take_rest(self, answer: Answer, tap: Tap, digest: evidence.BodyDigest) -> None:
         """Let a finished stream end by itself, so that the connection can be reused.
 
         Bytes that still come, such as a second end for other clients, are held back with the first.

@@ -25,7 +25,7 @@ from typing import Any
 import orjson
 
 from gateway.errors import Denied
-from gateway.outbound.connection import UpstreamAnswer
+from gateway.outbound.connection import Answer
 from gateway.upstream import answer_headers
 from gateway.upstream.providers import rejections
 from gateway.upstream.providers.base import Sent
@@ -63,7 +63,7 @@ def read(destination: Destination, status: int, body: bytes) -> Rejection | None
     return Rejection(found.why, [found.document] if parsed[1] else found.document)
 
 
-async def of_forbidden(answer: UpstreamAnswer, destination: Destination) -> Rejection | None:
+async def of_forbidden(answer: Answer, destination: Destination) -> Rejection | None:
     """The subject of a 403. If that is the client's request, the answer holds from now on what the client is told."""
     if answer.header(b"content-encoding").lower() not in (b"", b"identity"):
         return None
@@ -120,7 +120,7 @@ class WrongServerError(Denied):
         self.hint = REMEDY.format(name=name)
 
 
-async def wrong_server(answer: UpstreamAnswer, destination: Destination, sent: Sent) -> WrongServerError | None:
+async def wrong_server(answer: Answer, destination: Destination, sent: Sent) -> WrongServerError | None:
     """The sign that this is no answer of the provider's API; None if nothing does."""
     if destination.provider.name in (HTTP, MCP) or not (answer.status < 300 or answer.status in _NOT_THERE):
         return None
@@ -133,7 +133,7 @@ async def wrong_server(answer: UpstreamAnswer, destination: Destination, sent: S
     return WrongServerError(why, destination.name) if why else None
 
 
-async def _names_something(answer: UpstreamAnswer) -> bool:
+async def _names_something(answer: Answer) -> bool:
     """True if a 404 is an error of the API, which says what is not there. The body is read all the same afterwards."""
     body = b""
     with suppress(TimeoutError):

@@ -44,13 +44,14 @@ NAMED_BY: Final[Mapping[str, str]] = {
     "tasks/cancel": "taskId",
 }
 """For a method the parameter that its header `Mcp-Name` repeats."""
+ONLY_CURRENT: Final = ("resultType", "ttlMs", "cacheScope")
+"""Members of results that older revisions do not have."""
 
 _VERSION: Final = "mcp-protocol-version"
 _METHOD: Final = "mcp-method"
 _NAME: Final = "mcp-name"
 _SENTINEL: Final = re.compile(r"=\?base64\?(.*)\?=")
 _PLAIN: Final = re.compile(r"[\x20-\x7e]*")
-_ONLY_CURRENT: Final = ("resultType", "ttlMs", "cacheScope")
 
 
 @frozen(kw_only=True)
@@ -70,7 +71,7 @@ class Exchange:
         """A result as the client's revision has it."""
         if self.is_current:
             return found
-        return {name: value for name, value in found.items() if name not in _ONLY_CURRENT}
+        return {name: value for name, value in found.items() if name not in ONLY_CURRENT}
 
 
 def exchange(headers: Iterable[tuple[bytes, bytes]], message: Message) -> Exchange:

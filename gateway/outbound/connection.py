@@ -53,43 +53,26 @@ class _SurplusError(_BrokenError):
     """Another answer has come, for which nobody has asked. The first one is whole."""
 
 
-class UpstreamAnswer:
-    """An upstream's response after its head has arrived; its body is read piece by piece."""
+class Answer:
+    """A response whose head has arrived, and whose body is read piece by piece. Here all of it is there already."""
 
-    __slots__ = (
-        "_connection",
-        "_failure",
-        "_idle_timeout",
-        "_loop",
-        "_timer",
-        "_waiter",
-        "_waiting_since",
-        "ended",
-        "headers",
-        "pieces",
-        "status",
-        "waiting_bytes",
-    )
+    __slots__ = ("ended", "headers", "pieces", "status")
 
-    def __init__(
-        self, connection: UpstreamConnection, status: int, headers: list[tuple[bytes, bytes]], idle_timeout: float
-    ) -> None:
-        self._connection = connection
-        self._idle_timeout = idle_timeout
-        self._loop = connection.loop
-        self._timer: asyncio.TimerHandle | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        # Since when `read` has been waiting; None while it is not.
-        self._waiting_since: float | None = None
-        self._failure: tuple[str, str] | None = None
+    def __init__(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         # The bytes that have arrived and were not read.
         self.pieces: list[bytes] = []
-        self.waiting_bytes = 0
         # The whole body has arrived.
         self.ended = False
         self.status = status
         # Names in lower case, as everywhere in the gateway.
         self.headers = headers
+
+    @classmethod
+    def told(cls, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> Answer:
+        """An answer of the gateway itself."""
+        found = cls(status, headers)
+        found.pieces, found.ended = [body] if body else [], True
+        return found
 
     def header(self, name: bytes) -> bytes:
         """The first value of a header, or nothing."""
@@ -102,6 +85,51 @@ class UpstreamAnswer:
     def complete(self) -> bool:
         """True if the whole body is known to be read; false if its end has not arrived yet."""
         return self.ended and not self.pieces
+
+    async def read(self) -> bytes:
+        """The next piece of the body; empty at the end."""
+        found = b"".join(self.pieces)
+        self.pieces.clear()
+        return found
+
+    def replace(self, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        """Have `read` give this body after all, in place of the one that was read to its end."""
+        assert self.complete
+        self.pieces.append(body)
+        self.headers = headers
+
+    def close(self) -> None:
+        """Read nothing more."""
+
+
+class UpstreamAnswer(Answer):
+    """An upstream's response on its connection."""
+
+    __slots__ = (
+        "_connection",
+        "_failure",
+        "_idle_timeout",
+        "_loop",
+        "_timer",
+        "_waiter",
+        "_waiting_since",
+        "waiting_bytes",
+    )
+
+    def __init__(
+        self, connection: UpstreamConnection, status: int, headers: list[tuple[bytes, bytes]], idle_timeout: float
+    ) -> None:
+        # As in `Answer`, which is not called for each request.
+        self.pieces, self.ended, self.status, self.headers = [], False, status, headers
+        self._connection = connection
+        self._idle_timeout = idle_timeout
+        self._loop = connection.loop
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        # Since when `read` has been waiting; None while it is not.
+        self._waiting_since: float | None = None
+        self._failure: tuple[str, str] | None = None
+        self.waiting_bytes = 0
 
     async def read(self) -> bytes:
         """The next piece of the body, unchanged; empty at the end. `Denied` where the upstream breaks off."""
@@ -119,12 +147,6 @@ class UpstreamAnswer:
             self._connection.go_on()
         self.waiting_bytes = 0
         return data
-
-    def replace(self, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-        """Have `read` give this body after all, in place of the one that was read to its end."""
-        assert self.complete
-        self.pieces.append(body)
-        self.headers = headers
 
     def close(self) -> None:
         """Return the connection to the pool if the body was read to its end, else close it."""

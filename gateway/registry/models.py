@@ -612,7 +612,7 @@ class Upstream(SQLModel, table=True):
     reach: str = Field(default=ANYWHERE, sa_column_kwargs={"server_default": ANYWHERE})
     # Sent with every call: names in lower case. They are no secrets.
     headers: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False, server_default="{}"))
-    # Of an MCP server: which of its tools may be called (`mcp/pins.py`), and the revision that it speaks, once found.
+    # Of an MCP server: which of its tools may be called (`mcp/pins.py`), and the revisions that it speaks, once found.
     trust: str | None = None
     protocol: str | None = None
     created_ns: int = Field(sa_type=BigInteger)

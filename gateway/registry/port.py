@@ -71,7 +71,7 @@ class UpstreamRow(NamedTuple):
     # The JSON text of `models.Upstream.headers`.
     headers: str
     reach: str
-    # Of an MCP server: the tools that may be called (`mcp/pins.py`), and the revision that it speaks, once found.
+    # Of an MCP server: the tools that may be called (`mcp/pins.py`), and the revisions that it speaks, once found.
     trust: str | None = None
     protocol: str | None = None
 

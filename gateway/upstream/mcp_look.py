@@ -16,6 +16,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.errors import Denied, GatewayError
+from gateway.mcp import eras
 from gateway.outbound.client import Outgoing, UpstreamClient
 from gateway.outbound.connection import UpstreamAnswer
 from gateway.registry.port import UpstreamRow
@@ -24,7 +25,7 @@ from gateway.upstream.providers.base import plain_url
 
 STATELESS: Final = "2026-07-28"
 """The revision since which a request stands alone."""
-SESSIONS: Final = ("2025-11-25", "2025-06-18", "2025-03-26")
+SESSIONS: Final = eras.OLD
 """The revisions before it that the gateway knows, the newest first."""
 SECONDS: Final = 20.0
 """For all requests to one server together."""
@@ -33,7 +34,7 @@ _MAX_BYTES: Final = 8 * 1024 * 1024
 _MAX_PAGES: Final = 50
 _MAX_TOOLS: Final = 2000
 _UNKNOWN_METHOD: Final = -32601
-_CLIENT: Final = {"name": "agent-identity-gateway", "version": "1"}
+_CLIENT: Final = eras.CLIENT
 _META: Final = {
     "io.modelcontextprotocol/protocolVersion": STATELESS,
     "io.modelcontextprotocol/clientCapabilities": {},
@@ -43,7 +44,10 @@ _META: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """The tools of a server as it describes them, and the revision that it speaks."""
+    """The tools of a server as it describes them, and the revisions that it speaks, the newest first, with commas.
+
+    Of each era it is the newest one: with sessions, and without them.
+    """
 
     protocol: str
     tools: list[dict[str, Any]]
@@ -99,10 +103,22 @@ class _Conversation:
     async def offered(self) -> Offered:
         await self._begin()
         try:
-            return Offered(self.protocol, await self._tools())
+            tools = await self._tools()
         finally:
-            if self.session:
-                await self._end()
+            await self._end()
+        spoken = [self.protocol]
+        if self.protocol == STATELESS and (older := await self._older()):
+            spoken.append(older)
+        return Offered(", ".join(spoken), tools)
+
+    async def _older(self) -> str:
+        """The newest revision with sessions that a server speaks besides; empty if it speaks none."""
+        try:
+            return await self._initialize()
+        except (_RefusedError, ValueError):
+            return ""
+        finally:
+            await self._end()
 
     async def _begin(self) -> None:
         """Find out which revision the server speaks."""
@@ -115,14 +131,20 @@ class _Conversation:
             supported = found.get("supportedVersions")
             if isinstance(supported, list) and STATELESS in supported:
                 return
+        if not await self._initialize():
+            known = ", ".join((STATELESS, *SESSIONS))
+            raise ValueError(f"it speaks none of the revisions that this gateway knows ({known})")
+        await self._notify("notifications/initialized")
+
+    async def _initialize(self) -> str:
+        """Begin a session, and return its revision; empty if that is none that the gateway knows."""
         self.protocol = SESSIONS[0]
         params = {"protocolVersion": self.protocol, "capabilities": {}, "clientInfo": _CLIENT}
         chosen = (await self._ask("initialize", params)).get("protocolVersion")
         if chosen not in SESSIONS:
-            known = ", ".join((STATELESS, *SESSIONS))
-            raise ValueError(f"it speaks none of the revisions that this gateway knows ({known})")
-        self.protocol = chosen
-        await self._notify("notifications/initialized")
+            return ""
+        self.protocol = str(chosen)
+        return self.protocol
 
     async def _tools(self) -> list[dict[str, Any]]:
         tools: list[dict[str, Any]] = []
@@ -167,6 +189,9 @@ class _Conversation:
         (await self._send({"jsonrpc": "2.0", "method": method})).close()
 
     async def _end(self) -> None:
+        """End the session, if there is one."""
+        if not self.session:
+            return
         try:
             (await self._send(None)).close()
         except Denied:

@@ -24,7 +24,10 @@ _TOOL: Final = shapes.record(
 )
 _LOOK: Final = shapes.closed(
     {
-        "protocol": {"type": "string", "description": "The revision that the server speaks."},
+        "protocol": {
+            "type": "string",
+            "description": "The revisions that the server speaks, the newest of each era, with commas.",
+        },
         "offered": {"type": "integer"},
         "left_out": {
             "type": "array",

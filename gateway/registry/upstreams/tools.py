@@ -90,8 +90,8 @@ def observe(
 ) -> list[ToolChange]:
     """Take in what a server says of its tools, and return what has changed.
 
-    With a `protocol`, these are all tools that it offers, in that revision; without one, some that an agent was told
-    of, which means nothing before the server was looked at.
+    With a `protocol`, the revisions that it speaks, these are all tools that it offers; without one, some that an agent
+    was told of, which means nothing before the server was looked at.
     """
     seen = {found[0]: found for each in documents if (found := usable(each)) is not None}
     with writing(registry, organization) as (session, tenant):

@@ -6,6 +6,7 @@ A provider is data and pure functions. It does no I/O and knows no policy. In th
     read       bytes → the `Call` that policies judge
     edit       what the gateway wants changed → the same call with another body
     prepare    the call as it goes upstream: URL, headers, credential or signature of the whole request
+    translation  the same in other words, if its upstream speaks another era of the protocol
     tap        what was sent, and the head of the answer → what is read out of it on its way to the client
     guard      what was sent → how policies filter its answer, if they do
     reject     an error of the provider → whose matter it is, where its status does not say that
@@ -35,6 +36,7 @@ from gateway.upstream.guards import CallGuard, Guard
 from gateway.upstream.providers import members
 from gateway.upstream.providers.rejections import Rejection
 from gateway.upstream.taps import DocumentTap, ReadDocument, Tap
+from gateway.upstream.translating import Translation
 
 _UNQUOTED = "-._~:@,*"
 LIST = "[]"
@@ -198,6 +200,10 @@ class Provider(abc.ABC):
     def guard(self, sent: Sent) -> Guard | CallGuard | None:
         """The guard that filters the answer by what its reader may use; None if all of it is for everybody."""
         return model_list(self, sent) if sent.action == MODEL_LIST else None
+
+    def translation(self, call: Call) -> Translation | None:
+        """The other words of a call that is `translated`."""
+        return None
 
     def essence(self, call: Call) -> bytes | None:
         """What a body asks for, if each attempt at the same call has another one; None if the body itself is that.

@@ -6,15 +6,18 @@ import asyncio
 import json
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.mcp.pins import Pin, tool_digest
+from gateway.registry.port import UpstreamRow
+from gateway.upstream import mcp_look
 from tests.gateway.dataplane.conftest import Gateway
-from tests.rigs.dataplane.mcp import POLICY, message, serve
+from tests.rigs.dataplane.mcp import BOTH, POLICY, serve
 
 pytest.importorskip("mcp.server.mcpserver")
 pytestmark = pytest.mark.slow
@@ -52,16 +55,13 @@ async def server(port: int, *more: str) -> AsyncIterator[None]:
         await program.wait()
 
 
-async def listed(port: int) -> dict[str, Pin]:
-    """What the server says of its tools, as if all but one had been approved."""
-    import httpx2
+def row(port: int) -> UpstreamRow:
+    where = f"http://127.0.0.1:{port}/mcp"
+    return UpstreamRow("ups_1", "default", "github", "mcp", where, False, None, 1, None, "{}", "anywhere", "approve")
 
-    asked = message("tools/list")
-    headers = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/list"}
-    headers["Accept"] = "application/json, text/event-stream"
-    async with httpx2.AsyncClient() as client:
-        found = await client.post(f"http://127.0.0.1:{port}/mcp", json=asked, headers=headers)
-    tools = json.loads(found.text.rpartition("data: ")[2])["result"]["tools"]
+
+def approved(tools: Iterable[dict[str, Any]]) -> dict[str, Pin]:
+    """What the server says of its tools, as if all but one had been approved."""
     return {
         each["name"]: Pin(each["name"], tool_digest(each), "pinned", each)
         for each in tools
@@ -69,13 +69,18 @@ async def listed(port: int) -> dict[str, Pin]:
     }
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy", "2026-07-28"])
+@pytest.mark.parametrize(
+    ("mode", "speaks"),
+    [("auto", BOTH), ("legacy", BOTH), ("2026-07-28", BOTH), ("auto", "2026-07-28"), ("legacy", "2026-07-28")],
+)
 @pytest.mark.parametrize("shape", ["json", "stream"])
-async def test_the_sdk_through_the_gateway(gateway: Gateway, mode: str, shape: str) -> None:
+async def test_the_sdk_through_the_gateway(gateway: Gateway, mode: str, speaks: str, shape: str) -> None:
     port = free_port()
-    async with server(port, shape):
+    async with server(port, shape, *(() if speaks == BOTH else ("newer",))):
         gateway.upstream.port = port
-        serve(gateway, await listed(port), policy=POLICY + MORE)
+        found = await mcp_look.looked(row(port), None)
+        assert found.protocol == speaks
+        serve(gateway, approved(found.tools), policy=POLICY + MORE, speaks=speaks)
         url = f"http://127.0.0.1:{gateway.port}/github/mcp"
         client = await asyncio.create_subprocess_exec(
             sys.executable, str(PROGRAMS / "mcp_client_program.py"), url, gateway.key, mode,

@@ -30,21 +30,22 @@ class FakeServer:
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     sessions: set[str] = field(default_factory=set)
     url: str = ""
+    # A revision with sessions that it speaks besides.
+    also: str = ""
 
     def answer(self, message: dict[str, Any], session: str | None) -> tuple[int, dict[str, Any] | None, dict[str, str]]:
         """The status, the message and the headers of an answer."""
         method, params = message["method"], message.get("params", {})
-        if self.protocol == STATELESS:
-            if method == "server/discover":
-                return 200, self._result(message, {"supportedVersions": [STATELESS], "capabilities": {}}), {}
-        elif method == "initialize":
+        if self.protocol == STATELESS and method == "server/discover":
+            return 200, self._result(message, {"supportedVersions": [STATELESS], "capabilities": {}}), {}
+        if method == "initialize" and (older := self.also or self.protocol) != STATELESS:
             made = f"session-{len(self.asked)}"
             self.sessions.add(made)
-            result = {"protocolVersion": self.protocol, "capabilities": {"tools": {}}, "serverInfo": {"name": "fake"}}
+            result = {"protocolVersion": older, "capabilities": {"tools": {}}, "serverInfo": {"name": "fake"}}
             return 200, self._result(message, result), {"Mcp-Session-Id": made}
-        elif session not in self.sessions:
+        if self.protocol != STATELESS and session not in self.sessions:
             return 404, None, {}
-        elif method.startswith("notifications/"):
+        if self.protocol != STATELESS and method.startswith("notifications/"):
             return 202, None, {}
         if method == "tools/list":
             begin = int(params.get("cursor", "0"))

@@ -31,6 +31,14 @@ def test_a_server_of_any_revision_says_its_tools(protocol: str, streams: bool) -
         assert all(headers["x-team"] == "search" for _, headers in server.asked)
 
 
+def test_a_server_of_both_eras_says_so() -> None:
+    with serving(FakeServer(TOOLS, also="2025-06-18")) as server:
+        assert mcp_look.look(row(server), None).protocol == "2026-07-28, 2025-06-18"
+        assert server.sessions == set()
+    with serving(FakeServer(TOOLS, also="2099-01-01")) as server:
+        assert mcp_look.look(row(server), None).protocol == "2026-07-28"
+
+
 def test_the_key_goes_along_and_is_in_no_message() -> None:
     with serving(FakeServer(TOOLS, key="s3cret")) as server:
         assert mcp_look.look(row(server), "s3cret").tools == TOOLS

@@ -15,6 +15,7 @@ from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply
 from tests.rigs.dataplane.obligations import put_into_force
 
 CURRENT = "2026-07-28"
+BOTH = f"{CURRENT}, 2025-11-25"
 SECRET = "mcp-secret-1234567890"
 
 TOOLS: dict[str, dict[str, Any]] = {
@@ -55,17 +56,17 @@ def pins(state: State = "pinned", *names: str) -> dict[str, Pin]:
     }
 
 
-def know(registry: Registry, known: Mapping[str, Pin]) -> None:
+def know(registry: Registry, known: Mapping[str, Pin], speaks: str = BOTH) -> None:
     """Have the server `github` these tools, each as it is in one of its states."""
     where: dict[str, Any] = {"actor": ACTOR, "organization": ORG}
     seen: dict[str, Mapping[str, Any]] = {each.name: each.document for each in known.values()}
-    tools.observe(registry, **where, upstream="github", documents=seen.values(), protocol=CURRENT)
+    tools.observe(registry, **where, upstream="github", documents=seen.values(), protocol=speaks)
     approved = {each.name: each.digest for each in known.values() if each.state != "new"}
     rows = [each for each in tools.tools(registry, ORG, upstream="github") if each.name in approved]
     for each in rows:
         tools.approve(registry, **where, tool=each.id, digest=approved[each.name])
     changed = {each.name: {**each.document, "title": "Other"} for each in known.values() if each.state == "changed"}
-    tools.observe(registry, **where, upstream="github", documents=(seen | changed).values(), protocol=CURRENT)
+    tools.observe(registry, **where, upstream="github", documents=(seen | changed).values(), protocol=speaks)
 
 
 def serve(
@@ -75,10 +76,11 @@ def serve(
     trust: Trust = "approve",
     policy: str = POLICY,
     base: str = "/mcp",
+    speaks: str = BOTH,
 ) -> None:
-    """Add the test's upstream as the MCP server `github`."""
+    """Add the test's upstream as the MCP server `github`, of which these revisions are known."""
     gateway.add_upstream("github", "mcp", base, secret=SECRET, trust=trust)
-    know(gateway.registry, pins() if approved is None else approved)
+    know(gateway.registry, pins() if approved is None else approved, speaks)
     put_into_force(gateway, policy)
 
 

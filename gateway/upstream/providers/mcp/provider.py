@@ -17,6 +17,7 @@ import orjson
 from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
+from gateway.mcp import eras
 from gateway.mcp.messages import INVALID_REQUEST, PARSE_ERROR, ProtocolError
 from gateway.mcp.pins import Pin, Trust
 from gateway.outbound.client import Outgoing
@@ -35,11 +36,12 @@ from gateway.upstream.providers.base import (
     call_of,
     plain_url,
 )
-from gateway.upstream.providers.mcp import answers, requests
+from gateway.upstream.providers.mcp import answers, requests, translation
 from gateway.upstream.providers.mcp.lists import ToolGuard
 from gateway.upstream.providers.mcp.requests import McpDenied
 from gateway.upstream.providers.rejections import Rejection
 from gateway.upstream.taps import Tap
+from gateway.upstream.translating import Translation
 
 NAME = "mcp"
 REFUSED = -32010
@@ -72,21 +74,36 @@ class Mcp(Provider):
     )  # fmt: skip
     response_headers: frozenset[bytes] = frozenset({b"mcp-session-id", b"mcp-protocol-version"})
 
-    def __init__(self, server: str = "", pins: Mapping[str, Pin] | None = None, trust: Trust = "approve") -> None:
+    def __init__(
+        self,
+        server: str = "",
+        pins: Mapping[str, Pin] | None = None,
+        trust: Trust = "approve",
+        protocol: str | None = None,
+    ) -> None:
         self.server = server
         self.pins = pins or {}
         self.trusted = trust == "trust"
+        # Bytes pass as they come where the server speaks the client's era, and where nobody knows what it speaks.
+        self._eras = eras.of_servers(protocol)
 
     def read(self, endpoint: Endpoint, head: RequestHead, raw: Body) -> Call:
         try:
             if endpoint.route.body == "none":
                 facts = requests.without_body(endpoint.route.method, head)
-                return call_of(endpoint, head, self.name, raw, None, **facts)
+                return call_of(endpoint, head, self.name, raw, None, **facts, translated=self._differs(facts))
             body = _parsed(raw)
             action, of, facts = requests.read(body, head, self.server, self.pins, trusted=self.trusted)
         except ProtocolError as error:
             raise McpDenied(error) from None
+        facts["translated"] = self._differs(facts)
         return call_of(endpoint, head, self.name, raw, body, action=action, message_id=of, **facts)
+
+    def _differs(self, facts: Mapping[str, Any]) -> bool:
+        """True if the server does not speak the era of a message with these facts."""
+        asked: Mapping[str, Any] = facts["protocol"]
+        era = "older" if asked["method"] == "initialize" else eras.era(asked["version"])
+        return bool(self._eras) and era not in self._eras
 
     def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         """There are no models, outputs or lists of tools here that could be changed."""
@@ -100,6 +117,9 @@ class Mcp(Provider):
         if secret is not None:
             sent["Authorization"] = f"Bearer {secret}"
         return Outgoing(call.method, plain_url(base_url), sent, call.raw)
+
+    def translation(self, call: Call) -> Translation | None:
+        return translation.translation(call, self.pins)
 
     def tap(self, sent: Sent, head: AnswerHead) -> Tap:
         return answers.tap(sent, head)
