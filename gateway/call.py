@@ -119,6 +119,8 @@ class Call:
     protocol: Mapping[str, Any] | None = None
     # The id by which its client will know the answer, in protocols that have one; refusals repeat it.
     message_id: str | int | None = None
+    # Its client takes the status of a refusal for a fault of the connection, and gives that up: it gets 200.
+    as_answer: bool = False
     # Its upstream speaks another era of the protocol than the client, so it is sent, and answered, in other words.
     translated: bool = False
 

@@ -243,7 +243,7 @@ class Denied(GatewayError):
     answer, such as the `Allow` of HTTP's 405. `retry` replaces what the reason says about waiting, and `facts` are for
     programs: they stand beside the message in the provider's shape. `decision` is the id of the recorded decision, once
     there is one, `counted` that of the entry in which a denial is only counted, and `refusal` that of the entry about a
-    credential: a developer sees the text of an exception and no headers. `message_id` is that of `Call`.
+    credential: a developer sees the text of an exception and no headers. `message_id` and `as_answer` are as in `Call`.
     """
 
     def __init__(
@@ -262,6 +262,7 @@ class Denied(GatewayError):
         self.facts = facts
         self.decision = self.counted = self.refusal = ""
         self.message_id: str | int | None = None
+        self.as_answer = False
         super().__init__(code, self.reason.message)
         self.detail = detail
         self.reasons = tuple(reasons)

@@ -113,8 +113,9 @@ class Observed:
     action: str = ""
     model: str | None = None
     requested: str = ""
-    # The id by which the client knows the answer, if its protocol has one.
+    # The id by which the client knows the answer, if its protocol has one; and `Call.as_answer`.
     message_id: str | int | None = None
+    as_answer: bool = False
     # The bundles that have judged it.
     panel: Panel | None = None
     # The decision is, or may be, recorded. The client must not be given its id before.

@@ -60,7 +60,7 @@ class Reader:
             reading = await beside(self._turns, holders_of(admitted.principal), _read, admitted)
             request.count_spooled(reading.call)
         call, models = reading.call, reading.models
-        observed.message_id = call.message_id
+        observed.message_id, observed.as_answer = call.message_id, call.as_answer
         observed.action, observed.model, observed.requested = call.action, call.model, models[0] if models else ""
         if isinstance(admitted.found, Choices) and admitted.attempt == 1 and (call.references or call.stores):
             before, admitted = admitted.match, await self._keep_to_state(admitted, admitted.found, call)

@@ -75,7 +75,9 @@ class Teller:
 
     async def refuse(self, observed: Observed, denied: Denied, client: Departure, send: Send) -> None:
         """Answer with this refusal, in the shape of the provider that the request is for."""
-        observed.status = denied.reason.status
+        # A credential that is none is a fault of the connection.
+        as_answer = (denied.as_answer or observed.as_answer) and denied.code != "bad_credentials"
+        status = observed.status = 200 if as_answer else denied.reason.status
         observed.owner = denied.principal_hint or owner(observed.principal)
         if observed.recorded:
             denied.decision = observed.decision_id
@@ -107,7 +109,7 @@ class Teller:
             headers.append((b"retry-after", b"1"))
         if observed.recorded:
             headers.append((b"x-decision-id", observed.decision_id.encode()))
-        await send({"type": "http.response.start", "status": denied.reason.status, "headers": headers})
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
 

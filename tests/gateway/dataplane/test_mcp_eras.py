@@ -10,7 +10,7 @@ import pytest
 
 from gateway.mcp.pins import Pin, tool_digest
 from tests.gateway.dataplane.conftest import Gateway, Reply, answer, stream
-from tests.rigs.dataplane.mcp import CURRENT, SECRET, TOOLS, event, old, pins, result, serve
+from tests.rigs.dataplane.mcp import BOTH, CURRENT, SECRET, TOOLS, event, old, pins, result, serve
 
 VERSION = "MCP-Protocol-Version: 2025-11-25"
 CALL = {"name": "get_issue", "arguments": {"repo": "acme/app", "number": 7}}
@@ -150,6 +150,29 @@ async def test_an_older_client_is_shown_the_tools_it_may_call(gateway: Gateway, 
         assert orjson.loads(reply.body.rpartition(b"data: ")[2]) == expected
     else:
         assert reply.json == expected
+
+
+@pytest.mark.parametrize("speaks", [CURRENT, BOTH])
+async def test_a_refusal_does_not_end_the_session_of_an_older_client(gateway: Gateway, speaks: str) -> None:
+    """Its SDK gives up the connection at a status of 400 or more, so a refused call is an answer with an error."""
+    serve(gateway, pins("pinned", "get_issue"), speaks=speaks)
+    refused = {
+        "policy_denied": ("tools/call", {"name": "get_issue", "arguments": {"repo": "other/app"}}),
+        "tool_unapproved": ("tools/call", CALL | {"name": "list_issues"}),
+        "bad_request": ("tools/call", {"name": "get_issue", "arguments": {"number": 2**60}}),
+        "unknown_route": ("tasks/list", None),
+        "foreign_reference": ("tools/call", CALL | {"requestState": "s"}),
+    }
+    for reason, (method, params) in refused.items():
+        reply = await old(gateway, method, params, VERSION)
+        assert (reply.status, reply.json["id"], reply.json["error"]["data"]["reason"]) == (200, 1, reason)
+    notification = {"jsonrpc": "2.0", "method": "notifications/x"}
+    unasked = await gateway.send(gateway.request(notification, "MCP-Protocol-Version: 1999-01-01", path="/github/mcp"))
+    no_key = await old(gateway, "ping", None, "Authorization: omit")
+    differs = await old(gateway, "ping", None, VERSION, "Mcp-Method: tools/list")
+    assert [each.status for each in (unasked, no_key, differs)] == [400, 401, 400]
+    assert gateway.upstream.seen == []
+    assert all(each["reason"] for each in await gateway.entries("decided"))
 
 
 async def test_a_large_answer_is_translated_whole_or_not_at_all(gateway: Gateway) -> None:

@@ -18,7 +18,7 @@ from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.mcp import eras
-from gateway.mcp.messages import INVALID_REQUEST, PARSE_ERROR, ProtocolError
+from gateway.mcp.messages import HEADER_MISMATCH, INVALID_REQUEST, PARSE_ERROR, UNSUPPORTED_VERSION, ProtocolError
 from gateway.mcp.pins import Pin, Trust
 from gateway.outbound.client import Outgoing
 from gateway.upstream import json_body
@@ -95,7 +95,10 @@ class Mcp(Provider):
             body = _parsed(raw)
             action, of, facts = requests.read(body, head, self.server, self.pins, trusted=self.trusted)
         except ProtocolError as error:
-            raise McpDenied(error) from None
+            denied = McpDenied(error)
+            by_status = error.of is None or error.code in (HEADER_MISMATCH, UNSUPPORTED_VERSION)
+            denied.as_answer = not by_status and requests.is_older(head)
+            raise denied from None
         facts["translated"] = self._differs(facts)
         return call_of(endpoint, head, self.name, raw, body, action=action, message_id=of, **facts)
 

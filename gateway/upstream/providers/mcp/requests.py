@@ -104,14 +104,20 @@ def read(body: object, head: RequestHead, server: str, pins: Mapping[str, Pin], 
         facts: dict[str, Any] = {
             "protocol": _protocol(message.method, asked.version, asked.client),
             "references": (*_session(head), *_state(message.method, params)),
+            "as_answer": of is not None and is_older(head),
         }
         return action, of, {**facts, **_named(message.method, params, server, pins, trusted=trusted)}
     except ProtocolError as error:
         error.of = of
         raise
     except Denied as denied:
-        denied.message_id = of
+        denied.message_id, denied.as_answer = of, of is not None and is_older(head)
         raise
+
+
+def is_older(head: RequestHead) -> bool:
+    """True if a request is of a revision with sessions."""
+    return head.headers.get(_VERSION_HEADER) not in exchange.CURRENT
 
 
 def without_body(method: str, head: RequestHead) -> dict[str, Any]:
