@@ -1,8 +1,8 @@
 """What calls that wait for people cost other calls: `python -m tests.gateway.approvals.waiting`.
 
 Three gateways of one worker run beside each other: nothing waits at the first, 10,000 requests of clients that have
-gone wait at the second, and 3,000 clients wait on their connections at the third. Ordinary calls of the same agent go
-to each in turn, round after round, so that whatever else the machine does meets all of them alike. The figures of the
+gone wait at the second, and 3,000 clients wait on their connections at the third. Ordinary calls go to each
+in turn, round after round, so that whatever else the machine does meets all of them alike. The figures of the
 second and the third stand beside those of the first. The processor's time is the steadiest, so it decides about the
 exit code, with the memory of each held call.
 """
@@ -18,11 +18,16 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from gateway.approvals.asking import MAX_OF_AGENT
 from gateway.data_directory import DataDirectory
+from gateway.identity.credentials import Peppers
+from gateway.registry.agents import registration
 from gateway.registry.database import Registry
-from tests.gateway.dataplane.conftest import read_reply
+from gateway.registry.keys import changes as key_changes
+from gateway.registry.policies import bindings
+from tests.gateway.dataplane.conftest import ACTOR, ORG, read_reply
 from tests.gateway.dataplane.processes import Live, request, write_policy
 from tests.gateway.soak.samples import take
 
@@ -42,13 +47,13 @@ _TICK: Final = os.sysconf("SC_CLK_TCK")
 class Gateway:
     """A gateway of one worker, and how its ordinary calls went."""
 
-    def __init__(self, name: str, directory: Path, hold: int) -> None:
-        self.name = name
+    def __init__(self, directory: Path, hold: int, waiting: int) -> None:
         directory.mkdir()
         self.live = Live(directory)
         with (self.live.data / "gateway.toml").open("a") as file:
             file.write(f"{SETTINGS}approval_hold = {hold}\n")
         write_policy(self.live.data / "policies", POLICY)
+        self.keys = self._register(-(-waiting // MAX_OF_AGENT))
         self.live.start("--workers", "1")
         [self.worker] = self.live.children()
         self.latencies: list[float] = []
@@ -56,8 +61,20 @@ class Gateway:
         self.processor: list[float] = []  # seconds of the worker for a call, by rounds
         self.held: list[tuple[asyncio.Future[bytes], asyncio.StreamWriter]] = []
 
+    def _register(self, count: int) -> list[str]:
+        """The keys of so many agents, as only some calls of each may wait."""
+        data = DataDirectory(self.live.data)
+        registry, peppers, keys = Registry.open(data), Peppers.load(data.keys), []
+        who: dict[str, Any] = {"actor": ACTOR, "organization": ORG}
+        for number in range(count):
+            agent = registration.register_agent(registry, name=f"asks-{number}", **who)
+            bindings.bind(registry, kind="agent", subject=agent.id, bundle="starter", **who)
+            keys.append(key_changes.create_key(registry, peppers, agent=agent.id, **who).text)
+        registry.close()
+        return keys
+
     def big(self, number: int) -> bytes:
-        return request(self.live.key, "gpt-big", user=f"u{number}")
+        return request(self.keys[number // MAX_OF_AGENT], "gpt-big", user=f"u{number}")
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.live.port)
@@ -151,8 +168,8 @@ def _processor(process: int) -> float:
 async def measure(options: argparse.Namespace, directory: Path) -> int:
     gateways: list[Gateway] = []
     try:
-        for name, hold in (("nothing", 0), ("rows", 0), ("held", 3600)):
-            gateways.append(await asyncio.to_thread(Gateway, name, directory / name, hold))
+        for name, hold, count in (("nothing", 0, 0), ("rows", 0, options.rows), ("held", 3600, options.held)):
+            gateways.append(await asyncio.to_thread(Gateway, directory / name, hold, count))
         nothing, rows, held = gateways
         for each in gateways:
             await each.round(options.seconds, options.clients)
