@@ -15,13 +15,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import orjson
-
 from gateway.audit import grants
-from gateway.audit.log_files import opened_log
 from gateway.webhooks import notices
+from tests.gateway.approvals.batches import Batches
 from tests.gateway.approvals.rig import REVIEWERS, Reply, Rig, wait_for
-from tests.gateway.approvals.walk import CROWD, EXPIRES, LATER, POLICY, Asked, Key, Model, World, must, walk
+from tests.gateway.approvals.walk import CROWD, EXPIRES, LATER, POLICY, Asked, Key, World, must, walk
 
 _NEAR = 40  # seconds before a time is over in which nothing may be concluded about it
 
@@ -30,15 +28,14 @@ def world_of(rig: Rig) -> World:
     async def act(verb: str, apr: str, who: str, **terms: object) -> str:
         code = await rig.act(verb, apr, who, **terms)
         if verb == "approve" and not code:
-            await is_in_log(rig, apr)
+            await rig.is_in_log(apr)
         return code
 
     async def look(request: str) -> str:
         for who in ("dora", *REVIEWERS):
-            found = await rig.ask(who, "POST", f"/approvals/{request}/look")
-            if "body" in found:
-                return str(orjson.loads(found["body"])["user"])
-        raise AssertionError(found)
+            if found := await rig.look(who, request):
+                return str(found["user"])
+        raise AssertionError(f"nobody may see {request}")
 
     async def demand(reason: str) -> None:
         await rig.put_in_force(POLICY.replace("REASON", reason))
@@ -46,34 +43,17 @@ def world_of(rig: Rig) -> World:
     return World(rig.data, rig.registry, rig.upstream, rig.call, act, look, demand, rig.now)
 
 
-async def is_in_log(rig: Rig, request: str) -> None:
-    """An approval can be used once its entry has left the outbox for the log."""
-
-    def there() -> bool:
-        with rig.registry.read() as session:
-            query = "SELECT state FROM approval_request WHERE id = ?"
-            if session.connection().exec_driver_sql(query, (request,)).scalar() != "approved":
-                return True
-        with opened_log(rig.data) as log:
-            return (
-                log.execute("SELECT 1 FROM entry WHERE event_id = ?", (grants.grant_id(request),)).fetchone()
-                is not None
-            )
-
-    await wait_for(there)
-
-
 @dataclass
-class Mishaps(Model):
-    """`rig` is the gateway of the world. The first reviewers stay, the last one comes and goes."""
+class Mishaps(Batches):
+    """The first reviewers stay, the last one comes and goes."""
 
-    rig: Rig = None  # type: ignore[assignment]
     hired: int = 0
     noticed: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.kinds |= {"kill": 1, "kill_control": 1, "restart": 0.3, "crash": 0.3, "reviewer": 0.7, "receiver": 1}
         self.kinds |= {"suspend": 0.6, "rekey": 0.6, "retire": 0.4, "wait": 1}
+        self.kinds |= {"batch": 4, "deny_all": 1}
         if self.rig.faults is not None:
             self.kinds |= {"later": 1, "back": 0.5}
 
@@ -139,7 +119,7 @@ class Mishaps(Model):
             found.approved.add("dora")
             if self.world.states()[found.id] == "approved":
                 self.approved(found)
-                await is_in_log(self.rig, found.id)
+                await self.rig.is_in_log(found.id)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
@@ -339,7 +319,7 @@ class Mishaps(Model):
                 must(code == "", code)
                 self._ended(key, await call, (403, grants.REASON), killed)
             else:
-                for who in ("dora", "olga")[: 2 if key.model == "gpt-two" else 1]:
+                for who in ("dora", "olga")[: key.quorum]:
                     must((code := await self.world.act("approve", found.id, who)) == "", code)
                     found.approved.add(who)
                 self.approved(found)

@@ -18,6 +18,8 @@ from typing import Any, Final
 
 import orjson
 
+from gateway.audit import grants
+from gateway.audit.log_files import opened_log
 from gateway.data_directory import DataDirectory
 from gateway.registry.database import Registry
 from tests.gateway.crash.faults import Faults, build
@@ -83,6 +85,7 @@ class Rig:
         self.tokens: dict[str, str] = {}
         self.keys: dict[str, str] = {"bot": self.live.key}
         self.key_ids: dict[str, str] = {}
+        self.looked: set[tuple[str, str]] = set()  # people, and the requests whose calls they were shown
         self.offset_ns = 0
         self.told: Counter[str] = Counter()  # refusals with 503 that were tried again
         library = build(directory)
@@ -165,6 +168,28 @@ class Rig:
         reason = {"reason": "no"} if verb == "deny" else {}
         found = await self.ask(who, "POST", f"/approvals/{apr}/{verb}", {**reason, **terms})
         return str(found.get("code", ""))
+
+    async def look(self, who: str, apr: str) -> dict[str, Any] | None:
+        """The content of the call, if this person may see it."""
+        found = await self.ask(who, "POST", f"/approvals/{apr}/look")
+        if "body" not in found:
+            return None
+        self.looked.add((who, apr))
+        return dict(orjson.loads(found["body"]))
+
+    async def is_in_log(self, request: str) -> None:
+        """An approval can be used once its entry has left the outbox for the log."""
+
+        def there() -> bool:
+            with self.registry.read() as session:
+                query = "SELECT state FROM approval_request WHERE id = ?"
+                if session.connection().exec_driver_sql(query, (request,)).scalar() != "approved":
+                    return True
+            with opened_log(self.data) as log:
+                find = "SELECT 1 FROM entry WHERE event_id = ?"
+                return log.execute(find, (grants.grant_id(request),)).fetchone() is not None
+
+        await wait_for(there)
 
     async def hire(self, name: str) -> None:
         await self.ask("owner", "POST", "/operators", {"name": name, "role": "admin"})

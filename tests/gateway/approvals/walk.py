@@ -123,6 +123,11 @@ class Key:
     user: str
     demand: int
 
+    @property
+    def quorum(self) -> int:
+        """How many people approve it, or deny it."""
+        return 2 if self.model == "gpt-two" else 1
+
 
 @dataclass(slots=True)
 class Asked:
@@ -271,7 +276,7 @@ class Model:
             must(code == why, code, why, found, who)
             return
         found.approved.add(who)
-        if len(found.approved & {*self.reviewers}) < (2 if key.model == "gpt-two" else 1):
+        if len(found.approved & {*self.reviewers}) < key.quorum:
             return
         self.approved(found, terms.get("uses", 1), terms.get("seconds", 3600), bool(terms.get("for_pattern")))
 
@@ -308,7 +313,7 @@ class Model:
             must(code == why, code, why, found, who)
             return
         found.denied.add(who)
-        if len(found.denied) == (2 if found.key.model == "gpt-two" else 1):
+        if len(found.denied) == found.key.quorum:
             found.state = "denied"
 
     async def _revoke(self) -> None:
