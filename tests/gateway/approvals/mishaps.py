@@ -18,8 +18,9 @@ from pathlib import Path
 from gateway.audit import grants
 from gateway.webhooks import notices
 from tests.gateway.approvals.batches import Batches
+from tests.gateway.approvals.bundles import EXPIRES, LATER, OVER, bundle
 from tests.gateway.approvals.rig import REVIEWERS, Reply, Rig, wait_for
-from tests.gateway.approvals.walk import CROWD, EXPIRES, LATER, POLICY, Asked, Key, World, must, walk
+from tests.gateway.approvals.walk import CROWD, NO_ROOM, USERS, Asked, Key, World, must, walk
 
 _NEAR = 40  # seconds before a time is over in which nothing may be concluded about it
 
@@ -37,10 +38,7 @@ def world_of(rig: Rig) -> World:
                 return str(found["user"])
         raise AssertionError(f"nobody may see {request}")
 
-    async def demand(reason: str) -> None:
-        await rig.put_in_force(POLICY.replace("REASON", reason))
-
-    return World(rig.data, rig.registry, rig.upstream, rig.call, act, look, demand, rig.now)
+    return World(rig.data, rig.registry, rig.upstream, rig.call, act, look, rig.put_in_force, rig.now)
 
 
 @dataclass
@@ -54,6 +52,7 @@ class Mishaps(Batches):
         self.kinds |= {"kill": 1, "kill_control": 1, "restart": 0.3, "crash": 0.3, "reviewer": 0.7, "receiver": 1}
         self.kinds |= {"suspend": 0.6, "rekey": 0.6, "retire": 0.4, "wait": 1}
         self.kinds |= {"batch": 4, "deny_all": 1}
+        self.kinds |= {"firm": 1}
         if self.rig.faults is not None:
             self.kinds |= {"later": 1, "back": 0.5}
 
@@ -74,13 +73,15 @@ class Mishaps(Batches):
         """Something happens while the same call comes in many times. It runs as often as it may, at most."""
         key = self.key_in("approved")
         found = self.of(key)
-        most = found.uses - found.used if found is not None and found.state == "approved" else 0
+        has_room = self.has_room(key, found)
+        most = found.uses - found.used if found is not None and found.state == "approved" and has_room else 0
+        refusal = (403, grants.REASON) if has_room else NO_ROOM
         before = self.answered.total()
         calls = [asyncio.ensure_future(self.send(key)) for _ in range(CROWD)]
         await asyncio.sleep(self.draw.uniform(0, 0.08))
         await mishap  # type: ignore[misc]
         for reply in await asyncio.gather(*calls):
-            must(reply.status in (0, 200) or (reply.status, reply.code) == (403, grants.REASON), reply, found)
+            must(reply.status in (0, 200) or (reply.status, reply.code) == refusal, reply, found)
         must(self.answered.total() - before <= most, "ran", found)
         await self.resolve(key)
 
@@ -187,6 +188,19 @@ class Mishaps(Batches):
             self.rig.jump(seconds)
         # A use could not be recorded, so there is none, but the request of a call may have been made before.
         await self.resolve(key)
+
+    async def _firm(self) -> None:
+        """An operator's limit has no room, and no approval goes over it. What was approved stays so."""
+        agent = self.draw.choice(self.agents)
+        limit = {"subject_kind": "agent", "subject": agent, "limit": "requests_per_hour", "value": 0}
+        made = await self.rig.ask("owner", "POST", "/limits", limit)
+        approved = [key for key, each in self.standing.items() if key.agent == agent and each.state == "approved"]
+        for key in [*approved, *(self.call(agent, OVER, f"u{number}") for number in range(USERS))]:
+            if key.demand == self.call(agent, key.model, key.user).demand:
+                reply = await self.send(key)
+                must((reply.status, reply.code) == NO_ROOM, reply, key, self.standing.get(key))
+        removed = await self.rig.ask("owner", "DELETE", f"/limits/{made['id']}")
+        must(removed.get("id") == made["id"], removed)
 
     # -- agents and people ---------------------------------------------------------------------------------------------
 
@@ -295,7 +309,7 @@ class Mishaps(Batches):
         if self.draw.random() < 0.7:
             keys += [
                 key for model in ("gpt-uses", "gpt-two")
-                if self.of(key := Key(self.draw.choice(self.agents), model, "w0", self.demand)) is None
+                if self.of(key := self.call(self.draw.choice(self.agents), model, "w0")) is None
             ]  # fmt: skip
         calls = {key: asyncio.ensure_future(self.send(key)) for key in keys}
 
@@ -338,7 +352,7 @@ async def run(steps: int, seed: int, directory: Path) -> Mishaps:
     """The walk on a gateway of two workers; it ends with everything told, and a log that verifies."""
     rig = Rig(directory, "approval_hold = 0")
     try:
-        await rig.begin(POLICY.replace("REASON", "at first"), "second", "third")
+        await rig.begin(bundle(1), "second", "third")
         model = Mishaps(world_of(rig), random.Random(seed), ["bot", "second", "third"], [*REVIEWERS], rig=rig)
         try:
             await walk(

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from gateway.audit import grants
+from tests.gateway.approvals.bundles import bundle
 from tests.gateway.approvals.mishaps import world_of
 from tests.gateway.approvals.rig import Reply, Rig
-from tests.gateway.approvals.walk import POLICY, World
+from tests.gateway.approvals.walk import World
 from tests.gateway.dataplane.conftest import read_reply
 
 pytestmark = pytest.mark.slow
@@ -23,7 +24,7 @@ async def asked(world: World, user: str, model: str = "gpt-once") -> str:
     world.new()
     reply = await world.call("bot", model, user)
     assert (reply.status, reply.code) == REFUSED
-    [(request, _)] = world.new()
+    [(request, *_)] = world.new()
     return request
 
 
@@ -107,7 +108,7 @@ def test_calls_and_people_at_the_same_instant(tmp_path: Path) -> None:
     async def run() -> None:
         rig = Rig(tmp_path, "approval_hold = 0")
         try:
-            await rig.begin(POLICY.replace("REASON", "it is big"))
+            await rig.begin(bundle(0))
             world = world_of(rig)
             await a_hundred_retries(world)
             await uses_and_a_revocation(world)

@@ -24,7 +24,7 @@ from gateway.registry.records import BundleRecord
 from gateway.secrets.vault import Vault
 from tests.gateway.approvals import mishaps, walk
 from tests.gateway.approvals.rig import REVIEWERS, Reply
-from tests.gateway.approvals.walk import POLICY, Model, World
+from tests.gateway.approvals.walk import Model, World
 from tests.gateway.dataplane.conftest import ACTOR, MANIFEST, ORG, Gateway, Prepared, chat, prepared, running
 
 __all__ = ["prepared"]  # the fixture
@@ -67,16 +67,16 @@ async def test_some_steps(gateway: Gateway) -> None:
         found = await asyncio.to_thread(reviews.look, gateway.registry, vault, dora, ORG, request)
         return str(orjson.loads(found["body"])["user"])
 
-    async def demand(reason: str) -> None:
-        commit = f"{len(reason):040}"
-        files = {".manifest": MANIFEST, "authz.rego": POLICY.replace("REASON", reason).encode()}
+    async def put_in_force(policy: str) -> None:
+        commit = f"{len(policy):040}"
+        files = {".manifest": MANIFEST, "authz.rego": policy.encode()}
         digest = policy_bundle.publish(gateway.data.bundles, files)
         bundle = BundleRecord(name="bot", commit=commit, digest=digest, author="dana", entrypoint="data.bot.authz")
         activations.activate(gateway.registry, actor=ACTOR, commit=commit, author="dana", bundles=[bundle])
         while (await gateway.send(gateway.request())).status == 503:  # noqa: ASYNC110  # until the worker has it
             await asyncio.sleep(0.02)
 
-    world = World(gateway.data, gateway.registry, gateway.upstream, call, act, look, demand)
+    world = World(gateway.data, gateway.registry, gateway.upstream, call, act, look, put_in_force)
     model = await walk.walk(Model(world, random.Random(11)), 80)
     assert model.answered.total() > 10
     assert {"ask", "approve", "deny", "revoke", "crowd", "alike", "other", "bundle"} <= set(model.steps)

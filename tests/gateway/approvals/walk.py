@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gateway.audit import grants, signer, verify
@@ -21,52 +21,13 @@ from gateway.audit.log_files import opened_log
 from gateway.audit.report import Report
 from gateway.data_directory import DataDirectory
 from gateway.registry.database import Registry
+from tests.gateway.approvals.bundles import EXPIRES, MODELS, OVER, USES, bundle
 from tests.gateway.approvals.rig import Reply
 from tests.gateway.dataplane.conftest import Upstream
 
 USERS: Final = 3
 CROWD: Final = 12
-DEMANDS: Final = ("it is big", "it is big and dear")
-MODELS: Final = ("gpt-once", "gpt-uses", "gpt-alike", "gpt-two", "gpt-late")
-LATER: Final = 1200
-"""Seconds after which others may review calls of `gpt-late`, too."""
-EXPIRES: Final = 6000
-USES: Final = {"gpt-uses": 3, "gpt-alike": 4}
-POLICY: Final = """\
-package bot.authz
-
-default allow := false
-
-allow if startswith(input.resource.model, "gpt-")
-
-require_approval contains {"reason": "REASON", "expires_seconds": 6000} if input.resource.model == "gpt-once"
-
-require_approval contains {
-	"reason": "REASON",
-	"expires_seconds": 6000,
-	"scope": {"uses": 3, "seconds": 6000},
-} if input.resource.model == "gpt-uses"
-
-require_approval contains {
-	"reason": "REASON",
-	"expires_seconds": 6000,
-	"scope": {"uses": 4, "seconds": 6000, "pattern": "small ones"},
-} if input.resource.model == "gpt-alike"
-
-require_approval contains {
-	"reason": "REASON",
-	"expires_seconds": 6000,
-	"quorum": 2,
-	"denials": 2,
-} if input.resource.model == "gpt-two"
-
-require_approval contains {
-	"reason": "REASON",
-	"expires_seconds": 6000,
-	"approvers": {"operators": ["dora"]},
-	"escalate": {"after_seconds": 1200, "operators": ["olga"]},
-} if input.resource.model == "gpt-late"
-"""
+NO_ROOM: Final = (429, "limit_exceeded")
 
 
 @dataclass
@@ -82,8 +43,8 @@ class World:
     """A review by its verb, the request, who does it and with which terms; the code of the refusal, or nothing."""
     look: Callable[[str], Awaitable[str]]
     """The user in the call that a request shows to people."""
-    demand: Callable[[str], Awaitable[None]]
-    """Put a bundle into force that demands approvals for this reason."""
+    put_in_force: Callable[[str], Awaitable[None]]
+    """Put a bundle with this policy into force."""
     clock: Callable[[], float] = time.time
     _seen: int = 0
 
@@ -91,13 +52,16 @@ class World:
         """How often each call has reached the provider, by agent's model and user."""
         return Counter(f"{each.json['model']} {each.json['user']}" for each in self.upstream.seen if each.body)
 
-    def new(self) -> list[tuple[str, str]]:
-        """The requests since the last look, with the models of their calls."""
+    def new(self) -> list[tuple[str, str, str]]:
+        """The requests since the last look, with the agents and the models of their calls."""
         with self.registry.read() as session:
-            query = "SELECT rowid, id, call ->> 'model' FROM approval_request WHERE rowid > ? ORDER BY rowid"
+            query = (
+                "SELECT r.rowid, r.id, a.name, r.call ->> 'model' FROM approval_request r"
+                " JOIN agent a ON a.id = r.agent_id WHERE r.rowid > ? ORDER BY r.rowid"
+            )
             rows = session.connection().exec_driver_sql(query, (self._seen,)).all()
-        self._seen = max((number for number, _, _ in rows), default=self._seen)
-        return [(request, model) for _, request, model in rows]
+        self._seen = max((number for number, *_ in rows), default=self._seen)
+        return [(request, agent, model) for _, request, agent, model in rows]
 
     def states(self) -> dict[str, str]:
         """All requests, with their states as they are stored."""
@@ -116,7 +80,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A call: the agent, the model, the user, and the number of the bundle's demand."""
+    """A call: the agent, the model, the user, and the number of the demand that the bundle makes of it."""
 
     agent: str
     model: str
@@ -142,6 +106,7 @@ class Asked:
     denied: set[str] = field(default_factory=set)
     uses: int = 1
     used: int = 0
+    limits: int = 0  # how many limits had no room
     for_pattern: bool = False
     escalated: bool = False
 
@@ -175,12 +140,22 @@ class Model:
     # -- what the model knows ----------------------------------------------------------------------------------------
 
     def key(self) -> Key:
-        user = f"u{self.draw.randrange(USERS)}"
-        return Key(self.draw.choice(self.agents), self.draw.choice(MODELS), user, self.demand)
+        return self.call(self.draw.choice(self.agents), self.draw.choice(MODELS), f"u{self.draw.randrange(USERS)}")
+
+    def call(self, agent: str, model: str, user: str) -> Key:
+        """A call of now. Bundles always demand the same of one that goes over limits, whichever these are."""
+        return Key(agent, model, user, 0 if model == OVER else self.demand)
+
+    def has_room(self, key: Key, found: Asked | None) -> bool:
+        """False if no approval counts: that of a call is for the limits that had no room when it was made."""
+        return key.model != OVER or found is None or found.state != "approved" or found.limits > self.demand
 
     def key_in(self, *states: str) -> Key:
         """More often than by chance the call of a request in one of these states."""
-        found = [key for key, each in self.standing.items() if each.state in states and key.demand == self.demand]
+        found = [
+            key for key, each in self.standing.items()
+            if each.state in states and key == self.call(key.agent, key.model, key.user)
+        ]  # fmt: skip
         return self.draw.choice(found) if found and self.draw.random() < 0.7 else self.key()
 
     def of(self, key: Key) -> Asked | None:
@@ -210,15 +185,16 @@ class Model:
         must(request not in self.asked, "known already", request)
         made = self.world.clock()
         self.asked[request] = self.standing[key] = Asked(request, key, made, made + EXPIRES)
+        self.asked[request].limits = 1 + self.demand if key.model == OVER else 0
 
     async def take_new(self, *keys: Key) -> None:
         """Take over the requests that these calls have made: one each at most, whatever is sent at once."""
-        for request, model in self.world.new():
-            mine = [each for each in keys if each.model == model]
+        for request, agent, model in self.world.new():
+            mine = [each for each in keys if (each.agent, each.model) == (agent, model)]
             if len(mine) > 1:
                 user = await self.world.look(request)
                 mine = [each for each in mine if each.user == user]
-            must(len(mine) == 1, "a request of nobody", request, model, keys)
+            must(len(mine) == 1, "a request of nobody", request, agent, model, keys)
             must(mine[0] not in self.standing, "a second request", request, self.standing.get(mine[0]))
             self.stands(mine[0], request)
 
@@ -255,7 +231,9 @@ class Model:
     async def try_once(self, key: Key) -> None:
         found = self.of(key)
         reply = await self.send(key)
-        if found is not None and found.state == "approved":
+        if not self.has_room(key, found):
+            must((reply.status, reply.code) == NO_ROOM, reply, found)
+        elif found is not None and found.state == "approved":
             must(reply.status == 200, reply, found)
             self.used(found, 1)
             must(self.world.used(found.id) == found.used, "the log has another number of uses", found)
@@ -327,7 +305,7 @@ class Model:
     async def _bundle(self) -> None:
         """Whatever waits or was approved does not fit what the policies demand from now on, until they do again."""
         self.demand = 1 - self.demand
-        await self.world.demand(DEMANDS[self.demand])
+        await self.world.put_in_force(bundle(self.demand))
 
     async def _crowd(self) -> None:
         """The same call many times at once: it runs as often as an approval says, and not at all otherwise."""
@@ -337,16 +315,21 @@ class Model:
     async def _alike(self) -> None:
         """Calls that one approval may be for, all at once."""
         agent = self.draw.choice(self.agents)
-        keys = [Key(agent, "gpt-alike", f"u{number % USERS}", self.demand) for number in range(CROWD)]
+        keys = [self.call(agent, "gpt-alike", f"u{number % USERS}") for number in range(CROWD)]
         await self.at_once(keys)
 
     async def at_once(self, keys: list[Key]) -> None:
         found = {key: self.of(key) for key in keys}
         replies = await asyncio.gather(*(self.send(key) for key in keys))
         ran = Counter(key for key, reply in zip(keys, replies, strict=True) if reply.status == 200)
-        for reply in replies:
-            must(reply.status == 200 or (reply.status, reply.code) == (403, grants.REASON), reply, found)
-        approvals = {each.id: each for each in found.values() if each is not None and each.state == "approved"}
+        for key, reply in zip(keys, replies, strict=True):
+            refusal = (403, grants.REASON) if self.has_room(key, found[key]) else NO_ROOM
+            must(reply.status == 200 or (reply.status, reply.code) == refusal, reply, found)
+        approvals = {
+            each.id: each
+            for key, each in found.items()
+            if each is not None and each.state == "approved" and self.has_room(key, each)
+        }
         for each in approvals.values():
             mine = [key for key in keys if found[key] is each]
             times = sum(ran[key] for key in {*mine})
@@ -364,7 +347,7 @@ class Model:
         found = self.of(key)
         if found is None or found.state != "approved" or found.for_pattern:
             return
-        other = Key(key.agent, key.model, f"v{self.draw.randrange(USERS)}", key.demand)
+        other = replace(key, user=f"v{self.draw.randrange(USERS)}")
         await self.try_once(other)
 
     # -- what must hold ------------------------------------------------------------------------------------------------
@@ -394,7 +377,7 @@ class Model:
 
 
 async def walk(model: Model, steps: int, progress: Callable[[int], None] = lambda _: None) -> Model:
-    await model.world.demand(DEMANDS[0])
+    await model.world.put_in_force(bundle(0))
     for number in range(1, steps + 1):
         await model.step()
         if number % 50 == 0:
