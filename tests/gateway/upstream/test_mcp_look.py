@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import GatewayError
 from gateway.registry.port import UpstreamRow
-from gateway.upstream import mcp_look
+from gateway.upstream import mcp_conversation, mcp_look
 from tests.gateway.upstream.mcp_servers import STATELESS, FakeServer, serving
 
 TOOLS: list[Any] = [{"name": f"tool{number}", "inputSchema": {"type": "object"}} for number in range(5)]
@@ -22,7 +22,7 @@ def row(server: FakeServer) -> UpstreamRow:
 
 
 @pytest.mark.parametrize("streams", [False, True])
-@pytest.mark.parametrize("protocol", [STATELESS, *mcp_look.SESSIONS])
+@pytest.mark.parametrize("protocol", [STATELESS, *mcp_conversation.SESSIONS])
 def test_a_server_of_any_revision_says_its_tools(protocol: str, streams: bool) -> None:
     with serving(FakeServer(TOOLS, protocol, streams, page=2)) as server:
         found = mcp_look.look(row(server), None)
