@@ -65,7 +65,7 @@ from gateway.identity import authentication, signatures
 from gateway.identity.certificates import Certificate
 from gateway.identity.principals import Principal, Principals
 from gateway.identity.signatures import Signed
-from gateway.outbound.client import NotConnectedError, UpstreamClient
+from gateway.outbound.client import NotConnectedError, Outgoing, UpstreamClient
 from gateway.outbound.connection import Answer
 from gateway.policy import authorization
 from gateway.policy.cache import PolicyCache
@@ -75,10 +75,13 @@ from gateway.runtime.references import References
 from gateway.settings import Settings
 from gateway.shares import Shares
 from gateway.upstream import routing, translating, wrong_route
+from gateway.upstream.mcp_conversation import Server
+from gateway.upstream.mcp_sessions import Sessions
 from gateway.upstream.providers import rejections
 from gateway.upstream.providers.base import RequestHead
 from gateway.upstream.providers.rejections import Why
 from gateway.upstream.routing import Choices, Match
+from gateway.upstream.translating import Link, Translation
 
 logger = logging.getLogger("gateway.dataplane.proxy")
 
@@ -131,6 +134,7 @@ class DataPlane:
         self._outages = outages
         self._approvals = approvals
         self._sighted = sighted
+        self._sessions = Sessions(client)
         self._complaints = Complaints()
         self._admission = Admission(settings)
         # Half of the memory is for reading one large body at a time: whatever others hold, there is room for that.
@@ -554,9 +558,7 @@ class DataPlane:
         if translation is None:
             answer = await self._client.send(outgoing, sent, destination.reach, lifetime.idle)
         else:
-            over = functools.partial(self._client.send, sent=sent, reach=destination.reach, idle_timeout=lifetime.idle)
-            holding = Holding(self._held, admitted.place.holders)
-            answer = await translating.send(translation, outgoing, over, holding)
+            answer = await self._translate(admitted, translation, outgoing, sent)
         observed.upstream_status = answer.status
         wrong: WrongServerError | None = None
         try:
@@ -578,6 +580,26 @@ class DataPlane:
         if keep and not (admitted.others and self._chooser.may_replace(admitted, answer.status)):
             admitted.request.forget_body()
         return answer
+
+    async def _translate(
+        self, admitted: Admitted, translation: Translation, outgoing: Outgoing, sent: Callable[[], None]
+    ) -> Answer:
+        """Forward a call to an upstream that speaks another era of the protocol."""
+        if (told := translation.told()) is not None:
+            sent()
+            return told
+        destination, principal = admitted.match.destination, admitted.principal
+        idle = admitted.match.endpoint.route.lifetime.idle
+        link = Link(self._client, sent, destination.reach, idle, Holding(self._held, admitted.place.holders))
+        if not translation.sessions:
+            return await translating.send(translation, outgoing, link)
+        whose = destination.id, principal.agent_id, orjson.dumps(principal.person)
+        server = Server(destination.base_url, destination.reach, destination.headers, destination.secret)
+        return await self._sessions.send(whose, server, translation, outgoing, link)
+
+    async def close(self) -> None:
+        """End what outlives requests."""
+        await self._sessions.close()
 
 
 class _Passing:

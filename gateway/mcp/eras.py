@@ -23,7 +23,7 @@ from gateway.mcp.exchange import (
     VERSION_KEY,
     encoded,
 )
-from gateway.mcp.messages import INTERNAL_ERROR, METHOD_NOT_FOUND, Id
+from gateway.mcp.messages import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, Id
 
 CLIENT: Final = {"name": "agent-identity-gateway", "version": "1"}
 """How the gateway calls itself where it speaks for a client."""
@@ -43,12 +43,27 @@ NOT_IN_NEWER: Final[Mapping[str, str]] = {
 }
 """Methods of older clients that a server of the newer era cannot be asked, each with the reason."""
 
+IN_BOTH: Final = frozenset(
+    {"server/discover", "tools/list", "tools/call", "resources/list", "resources/templates/list", "resources/read"}
+    | {"prompts/list", "prompts/get", "completion/complete"}
+)
+"""Methods of newer clients that an older server can be asked, or the gateway in its place."""
+
+_LISTS: Final = frozenset(
+    {"server/discover", "tools/list", "resources/list", "resources/templates/list", "resources/read", "prompts/list"}
+)
+"""Those whose results say how long they hold."""
 _RESERVED: Final = "io.modelcontextprotocol/"
+_LEVEL_KEY: Final = f"{_RESERVED}logLevel"
+_LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+_NO_RESOURCE, _OPEN_A_PAGE = -32002, -32042
+_RESERVED_CODES: Final = range(-32099, -32019)  # since 2026-07-28, of the protocol alone
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
 _MOST_HEADERS: Final = 32
 # Subscriptions, notices of changed lists, levels of messages and tasks differ, so neither is offered the other's.
 _SAME_CAPABILITIES: Final = ("tools", "prompts", "resources", "completions", "experimental")
 _WITHOUT: Final = ("listChanged", "subscribe")
+_OF_RETRIES: Final = ("requestState", "inputResponses")
 
 
 def era(revision: str) -> str:
@@ -120,6 +135,66 @@ def older_answer(message: Mapping[str, Any], method: str, version: str) -> dict[
     return {**message, "result": kept}
 
 
+def not_in_older(method: str, of: Id | None) -> dict[str, Any]:
+    """The answer to a newer client's request that an older server cannot be asked."""
+    text = f"`{method}` cannot be passed on: the server speaks only revisions before {CURRENT[-1]}"
+    return refused(of, METHOD_NOT_FOUND, text)
+
+
+def older_request(message: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """A newer client's request as the older era has it, under a number of its own: ids of a session are used once."""
+    params = {name: value for name, value in message.get("params", {}).items() if name not in _OF_RETRIES}
+    meta = {name: value for name, value in params.pop("_meta", {}).items() if not name.startswith(_RESERVED)}
+    if "progressToken" in meta:
+        meta["progressToken"] = number
+    if meta:
+        params["_meta"] = meta
+    return {"jsonrpc": "2.0", "id": number, "method": message["method"], "params": params}
+
+
+def newer_answer(message: Mapping[str, Any], method: str, server: object) -> dict[str, Any]:
+    """An answer of an older server, for a newer client that has asked by this method."""
+    result, error = message.get("result"), message.get("error")
+    if isinstance(error, dict):
+        return {**message, "error": _newer_error(error)}
+    if not isinstance(result, dict):
+        return dict(message)
+    if method == "tools/call" and isinstance(result.get("task"), dict):
+        text = "the server answers with a task of an older revision, which a newer client cannot be told"
+        return refused(message.get("id"), INTERNAL_ERROR, text)
+    meta = result.get("_meta")
+    meta = dict(meta) if isinstance(meta, dict) else {}
+    if isinstance(server, dict):
+        meta[SERVER_KEY] = server
+    about: dict[str, Any] = {"_meta": meta} if meta else {}
+    about["resultType"] = "complete"
+    if method in _LISTS:
+        about |= {"ttlMs": 0, "cacheScope": "private"}
+    return {**message, "result": {**result, **about}}
+
+
+def discovered(begun: Mapping[str, Any]) -> dict[str, Any]:
+    """What a server has answered to `initialize`, as the answer to `server/discover`."""
+    found: dict[str, Any] = {
+        "supportedVersions": [*CURRENT],
+        "capabilities": capabilities(begun.get("capabilities")),
+    }
+    if isinstance(text := begun.get("instructions"), str):
+        found["instructions"] = text
+    return found
+
+
+def shown_to_newer(notification: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """True if a notification of an older server belongs into the answer to this request of a newer client."""
+    params = notification.get("params")
+    if notification.get("method") == "notifications/progress":
+        return True
+    if notification.get("method") != "notifications/message" or not isinstance(params, dict):
+        return False
+    wanted, level = asked.get("params", {}).get("_meta", {}).get(_LEVEL_KEY), params.get("level")
+    return wanted in _LEVELS and level in _LEVELS and _LEVELS.index(level) >= _LEVELS.index(wanted)
+
+
 def capabilities(found: object) -> dict[str, Any]:
     """What a server can do in both eras."""
     said = found if isinstance(found, dict) else {}
@@ -140,6 +215,19 @@ def _initialized(discovered: Mapping[str, Any], server: object, version: str) ->
     if isinstance(text := discovered.get("instructions"), str):
         found["instructions"] = text
     return found
+
+
+def _newer_error(error: Mapping[str, Any]) -> dict[str, Any]:
+    """An error with a code that newer clients know."""
+    code = error.get("code")
+    if code == _NO_RESOURCE:
+        return {**error, "code": INVALID_PARAMS}
+    if code == _OPEN_A_PAGE:
+        text = "the server asks its client to open a page, which a newer client cannot be told by an older server"
+        return {"code": INTERNAL_ERROR, "message": text, "data": {"reason": "upstream_error"}}
+    if isinstance(code, int) and code in _RESERVED_CODES:
+        return {**error, "code": INTERNAL_ERROR}
+    return dict(error)
 
 
 def _repeated(schema: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -197,6 +197,7 @@ class DataWorker:
             approvals=Approvals.of_settings(settings, Askings(self._data.registry_db, vault, self._boot)),
             sighted=self._sightings.note,
         )
+        self._stack.push_async_callback(plane.close)
         self._run("ending the calls of who was revoked", plane.watch.run())
         self._run("measuring the load", self._measures.run(plane.load))
         return plane

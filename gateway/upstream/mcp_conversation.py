@@ -1,4 +1,4 @@
-"""The gateway's own conversation with an MCP server: requests one after another, in the revision that the server speaks.
+"""A conversation of the gateway itself with an MCP server, one request after another, in the server's revision.
 
 Answers are read strictly: a document that two parsers could read differently has no digest. A server may send what it
 likes, so the bytes of one conversation have a limit.

@@ -1,19 +1,21 @@
-"""Sends a call whose upstream speaks another era of its protocol, so that to everybody else it speaks the client's.
+"""Reads the answers of an upstream that speaks another era of its protocol, as those of the client's.
 
-A document is held until it is whole, a stream event by event. What is held counts as any other answer that is.
+So to everybody else the upstream speaks as the client does. A document is held until it is whole, a stream event by
+event. What is held counts as any other answer that is.
 """
 
 from __future__ import annotations
 
 import abc
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import orjson
 
 from gateway.errors import Denied
-from gateway.outbound.client import Outgoing
+from gateway.outbound.client import Outgoing, UpstreamClient
 from gateway.outbound.connection import Answer, UpstreamAnswer
 from gateway.upstream import sse
 from gateway.upstream.taps import MAX_DOCUMENT_BYTES, json_object
@@ -24,24 +26,58 @@ _LARGE: Final = 64 * 1024
 _OF_BYTES: Final = frozenset({b"content-length", b"content-md5", b"etag", b"digest", b"content-digest", b"repr-digest"})
 
 
+class Session(Protocol):
+    """A session with an upstream, in eras that have them. `begun` is what it has said at its beginning."""
+
+    @property
+    def begun(self) -> dict[str, Any]: ...
+
+    def number(self) -> int:
+        """A number that no request of the session had before."""
+        ...
+
+    def headers(self) -> dict[str, str]:
+        """The headers by which the upstream knows it."""
+        ...
+
+
 class Translation(abc.ABC):
     """The translation of one call: plain functions, which know nothing of connections."""
+
+    # The upstream's era has sessions, and the client's has none.
+    sessions = False
 
     @abc.abstractmethod
     def told(self) -> Answer | None:
         """The answer to a message that the upstream is not sent; None if it is."""
 
     @abc.abstractmethod
-    def outgoing(self, request: Outgoing) -> Outgoing:
+    def outgoing(self, request: Outgoing, session: Session | None) -> Outgoing:
         """The request as the upstream's era has it."""
 
     @abc.abstractmethod
-    def status(self, status: int) -> int:
-        """The status of a JSON document as the client's era has it."""
+    def status(self, status: int, found: Mapping[str, Any]) -> int:
+        """The status of a document as the client's era has it."""
 
     @abc.abstractmethod
-    def message(self, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    def message(self, found: Mapping[str, Any], status: int) -> Mapping[str, Any] | None:
         """A message from the upstream as the client's era has it; None if the client gets nothing of it."""
+
+    def begun(self, session: Session) -> Answer | None:
+        """The answer that the beginning of the session was already."""
+        return None
+
+    def not_begun(self, status: int, why: str) -> Answer:
+        """The answer if the upstream has refused to begin a session."""
+        raise NotImplementedError
+
+    def reply(self, found: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The gateway's own answer to a request of the upstream."""
+        return None
+
+    def cancelled(self) -> dict[str, Any] | None:
+        """The message that says that nobody waits for the answer any longer."""
+        return None
 
 
 class Holding(Protocol):
@@ -56,34 +92,66 @@ class Holding(Protocol):
         ...
 
 
-Send = Callable[[Outgoing], Awaitable[UpstreamAnswer]]
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The way to the upstream of one call, and the memory for its answer."""
+
+    client: UpstreamClient
+    sent: Callable[[], None]
+    reach: str
+    idle: float | None
+    holding: Holding
+
+    async def send(self, request: Outgoing) -> UpstreamAnswer:
+        return await self.client.send(request, self.sent, self.reach, self.idle)
+
+
+class Beside:
+    """What an answer means for others: here nothing."""
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Send the upstream a message that gets no answer."""
+
+    def done(self) -> None:
+        """The answer is read, or nobody reads it any longer."""
+
+
+_NOBODY: Final = Beside()
 
 
 class TranslatedAnswer(Answer):
     """An upstream's answer as the client's era has it. What cannot be read passes as it came: others judge it."""
 
-    __slots__ = ("_holding", "_of", "_splitter", "_streams", "_translation")
+    __slots__ = ("_beside", "_closed", "_holding", "_of", "_splitter", "_translation")
 
-    def __init__(self, of: UpstreamAnswer, translation: Translation, holding: Holding) -> None:
-        kind = of.header(b"content-type").partition(b";")[0].strip().lower()
-        status = translation.status(of.status) if kind == b"application/json" else of.status
-        super().__init__(status, [each for each in of.headers if each[0] not in _OF_BYTES])
+    def __init__(self, of: UpstreamAnswer, translation: Translation, holding: Holding, beside: Beside) -> None:
+        super().__init__(of.status, [each for each in of.headers if each[0] not in _OF_BYTES])
         self._of = of
         self._translation = translation
         self._holding = holding
-        self._streams = kind == b"text/event-stream"
+        self._beside = beside
+        self._closed = False
         self._splitter = sse.EventSplitter()
 
+    async def open(self) -> None:
+        """Read a document, whose status may depend on it. A stream is read as it comes."""
+        if kind_of(self._of) != b"text/event-stream":
+            await self._document()
+
     async def read(self) -> bytes:
-        if self.pieces or self.ended:
-            return await super().read()
-        return await (self._events() if self._streams else self._document())
+        return await (super().read() if self.pieces or self.ended else self._events())
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         self._holding.release()
+        if not self.ended and (message := self._translation.cancelled()) is not None:
+            self._beside.tell(message)
         self._of.close()
+        self._beside.done()
 
-    async def _document(self) -> bytes:
+    async def _document(self) -> None:
         pieces, size = [], 0
         while piece := await self._of.read():
             pieces.append(piece)
@@ -91,17 +159,17 @@ class TranslatedAnswer(Answer):
             if size > MAX_DOCUMENT_BYTES:
                 raise Denied("upstream_error", "the answer is too large to be translated")
             self._holding.hold(size)
-        self.ended = True
         whole = b"".join(pieces)
         del pieces
-        found = self._whole(whole) if size <= _LARGE else await asyncio.to_thread(self._whole, whole)
-        self._holding.release()
-        return found
+        whole, self.status = self._whole(whole) if size <= _LARGE else await asyncio.to_thread(self._whole, whole)
+        self.pieces, self.ended = [whole] if whole else [], True
 
-    def _whole(self, whole: bytes) -> bytes:
+    def _whole(self, whole: bytes) -> tuple[bytes, int]:
         document = json_object(whole)
-        found = None if document is None else self._translation.message(document)
-        return whole if found is None else orjson.dumps(found)
+        found = None if document is None else self._translation.message(document, self.status)
+        if found is None:
+            return whole, self.status
+        return orjson.dumps(found), self._translation.status(self.status, found)
 
     async def _events(self) -> bytes:
         while piece := await self._of.read():
@@ -122,7 +190,9 @@ class TranslatedAnswer(Answer):
         document = json_object(data) if data.strip() else None
         if document is None:
             return event
-        found = self._translation.message(document)
+        if (reply := self._translation.reply(document)) is not None:
+            self._beside.tell(reply)
+        found = self._translation.message(document, self.status)
         if found is None:
             return b""
         if found is document:
@@ -131,10 +201,22 @@ class TranslatedAnswer(Answer):
         return b"\n".join([*lines, b"data: " + orjson.dumps(found), b"", b""])
 
 
-async def send(translation: Translation, request: Outgoing, over: Send, holding: Holding) -> Answer:
-    """The answer to a call in the client's era; `over` sends a request to the upstream."""
-    told = translation.told()
-    if told is not None:
-        request.take_body()
-        return told
-    return TranslatedAnswer(await over(translation.outgoing(request)), translation, holding)
+def kind_of(answer: Answer) -> bytes:
+    """The media type of an answer without its parameters."""
+    return answer.header(b"content-type").partition(b";")[0].strip().lower()
+
+
+async def send(translation: Translation, request: Outgoing, link: Link) -> Answer:
+    """The answer to a call in the client's era, from an upstream without sessions."""
+    return await answered(translation, await link.send(translation.outgoing(request, None)), link)
+
+
+async def answered(translation: Translation, answer: UpstreamAnswer, link: Link, beside: Beside = _NOBODY) -> Answer:
+    """The same of what the upstream has sent."""
+    found = TranslatedAnswer(answer, translation, link.holding, beside)
+    try:
+        await found.open()
+    except BaseException:
+        found.close()
+        raise
+    return found

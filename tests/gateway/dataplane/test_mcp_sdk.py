@@ -17,12 +17,14 @@ from gateway.mcp.pins import Pin, tool_digest
 from gateway.registry.port import UpstreamRow
 from gateway.upstream import mcp_look
 from tests.gateway.dataplane.conftest import Gateway
-from tests.rigs.dataplane.mcp import BOTH, POLICY, serve
+from tests.rigs.dataplane.mcp import BOTH, CURRENT, POLICY, serve
 
 pytest.importorskip("mcp.server.mcpserver")
 pytestmark = pytest.mark.slow
 
 PROGRAMS = Path(__file__).parents[1] / "clients" / "programs"
+OLDER = "2025-11-25"
+ONE = {CURRENT: ("newer",), OLDER: ("older",)}
 MORE = """
 allow if input.action in {"mcp.resources.list", "mcp.prompts.list", "mcp.prompts.get"}
 
@@ -70,13 +72,15 @@ def approved(tools: Iterable[dict[str, Any]]) -> dict[str, Pin]:
 
 
 @pytest.mark.parametrize(
-    ("mode", "speaks"),
-    [("auto", BOTH), ("legacy", BOTH), ("2026-07-28", BOTH), ("auto", "2026-07-28"), ("legacy", "2026-07-28")],
+    ("mode", "speaks", "shape"),
+    [
+        *((mode, speaks, "json") for speaks in (BOTH, CURRENT, OLDER) for mode in ("auto", "legacy", CURRENT)),
+        *((mode, speaks, "stream") for speaks in (BOTH, CURRENT, OLDER) for mode in ("legacy", CURRENT)),
+    ],
 )
-@pytest.mark.parametrize("shape", ["json", "stream"])
 async def test_the_sdk_through_the_gateway(gateway: Gateway, mode: str, speaks: str, shape: str) -> None:
     port = free_port()
-    async with server(port, shape, *(() if speaks == BOTH else ("newer",))):
+    async with server(port, shape, *ONE.get(speaks, ())):
         gateway.upstream.port = port
         found = await mcp_look.looked(row(port), None)
         assert found.protocol == speaks
@@ -90,7 +94,7 @@ async def test_the_sdk_through_the_gateway(gateway: Gateway, mode: str, speaks: 
         assert client.returncode == 0, err.decode()[-3000:]
         told = json.loads(out)
     assert told == {
-        "version": "2025-11-25" if mode == "legacy" else "2026-07-28",
+        "version": OLDER if mode == "legacy" else "2026-07-28",
         "tools": ["get_issue"],
         "allowed": "acme/app#7: it does not work",
         "denied": "policy_denied",

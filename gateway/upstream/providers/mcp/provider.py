@@ -36,9 +36,10 @@ from gateway.upstream.providers.base import (
     call_of,
     plain_url,
 )
-from gateway.upstream.providers.mcp import answers, requests, translation
+from gateway.upstream.providers.mcp import answers, requests
 from gateway.upstream.providers.mcp.lists import ToolGuard
 from gateway.upstream.providers.mcp.requests import McpDenied
+from gateway.upstream.providers.mcp.translation import ToNewer, ToOlder
 from gateway.upstream.providers.rejections import Rejection
 from gateway.upstream.taps import Tap
 from gateway.upstream.translating import Translation
@@ -122,7 +123,7 @@ class Mcp(Provider):
         return Outgoing(call.method, plain_url(base_url), sent, call.raw)
 
     def translation(self, call: Call) -> Translation | None:
-        return translation.translation(call, self.pins)
+        return ToOlder(call) if "older" in self._eras else ToNewer(call, self.pins)
 
     def tap(self, sent: Sent, head: AnswerHead) -> Tap:
         return answers.tap(sent, head)

@@ -1,7 +1,7 @@
 """A client and a server of different eras: what the server is sent instead of a message, and what its answer becomes.
 
 Policies have judged the client's own message, and the log has that. `gateway/mcp/eras.py` knows the words of both eras,
-and `gateway/upstream/translating.py` does what takes more than words.
+`gateway/upstream/translating.py` reads answers, and `gateway/upstream/mcp_sessions.py` has sessions with older servers.
 """
 
 from __future__ import annotations
@@ -13,58 +13,134 @@ import orjson
 
 from gateway.call import Call
 from gateway.mcp import eras
+from gateway.mcp.messages import INTERNAL_ERROR, METHOD_NOT_FOUND
 from gateway.mcp.pins import Pin
 from gateway.outbound.client import Outgoing
 from gateway.outbound.connection import Answer
-from gateway.upstream.translating import Translation
+from gateway.upstream.translating import Session, Translation
 
 _OF_A_MESSAGE: Final = ("mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name")
 _JSON: Final = [(b"content-type", b"application/json")]
 
 
-def translation(call: Call, pins: Mapping[str, Pin]) -> Translation:
-    """The translation of a call whose server speaks another era."""
-    assert call.protocol is not None
-    return ToNewer(call, call.protocol["version"], pins)
-
-
 class ToNewer(Translation):
     """A message of an older client to a server without sessions. The gateway itself says what only concerns them."""
 
-    def __init__(self, call: Call, version: str, pins: Mapping[str, Pin]) -> None:
+    def __init__(self, call: Call, pins: Mapping[str, Pin]) -> None:
         assert call.protocol is not None
         self._call = call
         self._method: str = call.protocol["method"]
-        self._version = version
+        self._version: str = call.protocol["version"]
         self._tool = None if call.tool is None or call.tool.name not in pins else pins[call.tool.name].document
 
     def told(self) -> Answer | None:
-        if self._call.body is None:  # it opens a stream or ends a session, and there are neither
-            return Answer.told(405, [(b"allow", b"POST")], b"")
+        if self._call.message_id is None:
+            return _unanswered(self._call)
         of = self._call.message_id
-        if of is None:
-            return Answer.told(202, [], b"")
         if self._method == "ping":
             return _told({"jsonrpc": "2.0", "id": of, "result": {}})
         return _told(eras.not_in_newer(self._method, of)) if self._method in eras.NOT_IN_NEWER else None
 
-    def outgoing(self, request: Outgoing) -> Outgoing:
+    def outgoing(self, request: Outgoing, session: Session | None) -> Outgoing:
         assert self._call.body is not None
         message = eras.newer_request(self._call.body)
-        headers = without_era(request.headers) | eras.newer_headers(message, self._tool)
+        headers = _without_era(request.headers) | eras.newer_headers(message, self._tool)
         return Outgoing(request.method, request.url, headers, orjson.dumps(message))
 
-    def status(self, status: int) -> int:
+    def status(self, status: int, found: Mapping[str, Any]) -> int:
         """Older clients take an error for one of the connection, or the end of their session, if its status says so."""
-        return 200 if status in (400, 404) else status
+        return 200 if status in (400, 404) and "error" in found else status
 
-    def message(self, found: Mapping[str, Any]) -> Mapping[str, Any]:
+    def message(self, found: Mapping[str, Any], status: int) -> Mapping[str, Any]:
         if "method" in found:
             return found
         return eras.older_answer(found, self._method, self._version)
 
 
-def without_era(headers: Mapping[str, str]) -> dict[str, str]:
+class ToOlder(Translation):
+    """A message of a newer client to a server with sessions, which the gateway has with it."""
+
+    sessions = True
+
+    def __init__(self, call: Call) -> None:
+        assert call.protocol is not None
+        self._call = call
+        self._method: str = call.protocol["method"]
+        self._session: Session | None = None
+        self._number = 0
+        self._answered = False
+
+    def told(self) -> Answer | None:
+        if self._call.message_id is None:
+            return _unanswered(self._call)
+        return (
+            None if self._method in eras.IN_BOTH else _told(eras.not_in_older(self._method, self._call.message_id), 404)
+        )
+
+    def begun(self, session: Session) -> Answer | None:
+        if self._method != "server/discover":
+            return None
+        result = {"jsonrpc": "2.0", "id": self._call.message_id, "result": eras.discovered(session.begun)}
+        return _told(eras.newer_answer(result, self._method, session.begun.get("serverInfo")))
+
+    def not_begun(self, status: int, why: str) -> Answer:
+        error = eras.refused(self._call.message_id, INTERNAL_ERROR, f"the server begins no session: {why}")
+        return _told(error, status)
+
+    def outgoing(self, request: Outgoing, session: Session | None) -> Outgoing:
+        assert self._call.body is not None
+        assert session is not None
+        self._session = session
+        message = eras.older_request(self._call.body, session.number())
+        self._number = message["id"]
+        headers = _without_era(request.headers) | session.headers()
+        return Outgoing(request.method, request.url, headers, orjson.dumps(message))
+
+    def status(self, status: int, found: Mapping[str, Any]) -> int:
+        error = found.get("error")
+        return 404 if isinstance(error, dict) and error.get("code") == METHOD_NOT_FOUND else status
+
+    def message(self, found: Mapping[str, Any], status: int) -> Mapping[str, Any] | None:
+        assert self._call.body is not None
+        assert self._session is not None
+        if "method" in found:
+            if "id" in found or not eras.shown_to_newer(found, self._call.body):
+                return None
+            return self._progress(found)
+        # The number is the gateway's: under the client's own id this would be an answer to somebody else.
+        mine = found.get("id") == self._number and found.get("id").__class__ is int
+        self._answered = self._answered or mine
+        nameless = status >= 400 and "error" in found and "result" not in found
+        message = {**found, "id": self._call.message_id if mine or nameless else None}
+        return eras.newer_answer(message, self._method, self._session.begun.get("serverInfo"))
+
+    def reply(self, found: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The server asks: a client that can be asked nothing says so, but that it is there."""
+        if "method" not in found or not isinstance(of := found.get("id"), str | int):
+            return None
+        if found["method"] == "ping":
+            return {"jsonrpc": "2.0", "id": of, "result": {}}
+        text = "the client speaks a revision in which servers cannot ask it anything"
+        return {"jsonrpc": "2.0", "id": of, "error": {"code": METHOD_NOT_FOUND, "message": text}}
+
+    def cancelled(self) -> dict[str, Any] | None:
+        """The client has left; since 2026-07-28 it says that by nothing else."""
+        if self._answered:
+            return None
+        params = {"requestId": self._number, "reason": "the client has left"}
+        return {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+
+    def _progress(self, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        assert self._call.body is not None
+        params, meta = found.get("params"), self._call.body["params"]["_meta"]
+        if found["method"] != "notifications/progress" or not isinstance(params, dict):
+            return found
+        if params.get("progressToken") != self._number or "progressToken" not in meta:
+            return None
+        return {**found, "params": {**params, "progressToken": meta["progressToken"]}}
+
+
+def _without_era(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers of a request that say nothing of its message."""
     return {
         name: value
@@ -73,5 +149,10 @@ def without_era(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _told(message: Mapping[str, Any]) -> Answer:
-    return Answer.told(200, _JSON, orjson.dumps(message))
+def _unanswered(call: Call) -> Answer:
+    """The answer to what is no request: a stream or the end of a session, which only one era has, or a notification."""
+    return Answer.told(405, [(b"allow", b"POST")], b"") if call.body is None else Answer.told(202, [], b"")
+
+
+def _told(message: Mapping[str, Any], status: int = 200) -> Answer:
+    return Answer.told(status, _JSON, orjson.dumps(message))
