@@ -176,7 +176,7 @@ def newer_answer(message: Mapping[str, Any], method: str, server: object) -> dic
 def discovered(begun: Mapping[str, Any]) -> dict[str, Any]:
     """What a server has answered to `initialize`, as the answer to `server/discover`."""
     found: dict[str, Any] = {
-        "supportedVersions": [*CURRENT],
+        "supportedVersions": [*CURRENT, begun.get("protocolVersion")],
         "capabilities": capabilities(begun.get("capabilities")),
     }
     if isinstance(text := begun.get("instructions"), str):
@@ -184,15 +184,21 @@ def discovered(begun: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def shown_to_newer(notification: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
-    """True if a notification of an older server belongs into the answer to this request of a newer client."""
-    params = notification.get("params")
-    if notification.get("method") == "notifications/progress":
-        return True
-    if notification.get("method") != "notifications/message" or not isinstance(params, dict):
-        return False
-    wanted, level = asked.get("params", {}).get("_meta", {}).get(_LEVEL_KEY), params.get("level")
-    return wanted in _LEVELS and level in _LEVELS and _LEVELS.index(level) >= _LEVELS.index(wanted)
+def wanted(meta: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The token by which a newer client knows the progress of its request, and the level of messages; or None each."""
+    return meta.get("progressToken"), meta.get(_LEVEL_KEY)
+
+
+def newer_notification(found: Mapping[str, Any], number: int, token: Any, level: Any) -> Mapping[str, Any] | None:
+    """A notification of an older server in the answer to a newer client's request; None if it does not belong there."""
+    method, params = found.get("method"), found.get("params")
+    if not isinstance(params, dict):
+        return None
+    if method == "notifications/progress" and token is not None and params.get("progressToken") == number:
+        return {**found, "params": {**params, "progressToken": token}}
+    if method != "notifications/message" or level not in _LEVELS or params.get("level") not in _LEVELS:
+        return None
+    return found if _LEVELS.index(params["level"]) >= _LEVELS.index(level) else None
 
 
 def capabilities(found: object) -> dict[str, Any]:

@@ -56,6 +56,10 @@ class Translation(abc.ABC):
         """The request as the upstream's era has it."""
 
     @abc.abstractmethod
+    def sent(self) -> None:
+        """The answer has begun, so the request is not made again: bodies are large."""
+
+    @abc.abstractmethod
     def status(self, status: int, found: Mapping[str, Any]) -> int:
         """The status of a document as the client's era has it."""
 
@@ -169,7 +173,7 @@ class TranslatedAnswer(Answer):
         found = None if document is None else self._translation.message(document, self.status)
         if found is None:
             return whole, self.status
-        return orjson.dumps(found), self._translation.status(self.status, found)
+        return _dumped(found), self._translation.status(self.status, found)
 
     async def _events(self) -> bytes:
         while piece := await self._of.read():
@@ -198,7 +202,14 @@ class TranslatedAnswer(Answer):
         if found is document:
             return event
         lines = [line for line in event.splitlines() if line and not line.startswith(b"data")]
-        return b"\n".join([*lines, b"data: " + orjson.dumps(found), b"", b""])
+        return b"\n".join([*lines, b"data: " + _dumped(found), b"", b""])
+
+
+def _dumped(found: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(found)
+    except orjson.JSONEncodeError:
+        raise Denied("upstream_error", "the answer is nested too deeply to be translated") from None
 
 
 def kind_of(answer: Answer) -> bytes:
@@ -213,6 +224,7 @@ async def send(translation: Translation, request: Outgoing, link: Link) -> Answe
 
 async def answered(translation: Translation, answer: UpstreamAnswer, link: Link, beside: Beside = _NOBODY) -> Answer:
     """The same of what the upstream has sent."""
+    translation.sent()
     found = TranslatedAnswer(answer, translation, link.holding, beside)
     try:
         await found.open()

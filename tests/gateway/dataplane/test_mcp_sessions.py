@@ -81,7 +81,7 @@ async def test_a_server_is_discovered_by_its_session(gateway: Gateway, older: Ol
         reply = await ask(gateway, "server/discover", of="a")
         assert (reply.status, reply.json["id"]) == (200, "a")
         assert reply.json["result"] == {
-            "supportedVersions": ["2026-07-28"],
+            "supportedVersions": ["2026-07-28", OLD],
             "capabilities": {"tools": {}},
             "instructions": "ask",
             "_meta": SERVER_META,
@@ -190,6 +190,34 @@ async def test_the_server_asks_and_is_told_that_nobody_can_be_asked(gateway: Gat
     assert answers[0]["error"]["code"] == -32601
     assert (answers[0]["id"], answers[1]["id"], answers[1]["result"]) == (1, "p", {})
     assert {each["session"] for each in answers} == {"s-1"}
+
+
+async def test_a_flood_of_questions_is_not_answered_by_one(gateway: Gateway, older: Older) -> None:
+    asks = [event({"jsonrpc": "2.0", "id": number, "method": "ping"}) for number in range(500)]
+    older.then = lambda asked: stream(b"".join(asks), 0.1, event(result({"content": []}, asked["id"])))
+    assert (await ask(gateway, "tools/call", CALL)).status == 200
+    await gateway.plane.close()
+    assert older.methods.count("(answer)") == 16
+
+
+async def test_no_answer_is_too_deep_or_too_large(gateway: Gateway, older: Older) -> None:
+    deep = b'{"jsonrpc":"2.0","id":%d,"result":{"content":' + b"[" * 300 + b"]" * 300 + b"}}"
+    older.then = lambda asked: answer(deep % asked["id"])
+    reply = await ask(gateway, "tools/call", CALL)
+    assert (reply.status, reply.json["id"]) == (502, 1)
+    older.then = lambda asked: stream(b"data: " + deep % asked["id"] + b"\n\n")
+    assert b"upstream_error" in (await ask(gateway, "tools/call", CALL)).body
+    older.then = lambda asked: answer(b'{"x":"' + b"x" * 17_000_000 + b'"}')
+    reply = await ask(gateway, "tools/call", CALL)
+    assert (reply.status, reply.json["id"]) == (502, 1)
+    large = {"name": "get_issue", "arguments": {"repo": "acme/app", "text": "x" * 1_100_000}}
+    reply = await ask(gateway, "tools/call", large)
+    assert (reply.status, reply.json["error"]["data"]["reason"]) == (413, "too_large")
+    assert gateway.plane.load()[1] == 0
+    assert gateway.open_decisions() == 0
+    small = {"name": "get_issue", "arguments": {"repo": "acme/app", "text": "x" * 900_000}}
+    older.then = lambda asked: answer(result(asked["params"]["arguments"], asked["id"]))
+    assert len((await ask(gateway, "tools/call", small)).json["result"]["text"]) == 900_000
 
 
 async def test_only_what_belongs_into_the_answer_is_passed_on(gateway: Gateway, older: Older) -> None:

@@ -101,6 +101,11 @@ class Mcp(Provider):
             denied.as_answer = not by_status and requests.is_older(head)
             raise denied from None
         facts["translated"] = self._differs(facts)
+        if facts["translated"] and not isinstance(raw, bytes):
+            why = "its server speaks another revision of the protocol, and so large a call is not translated"
+            too_large = Denied("too_large", reasons=[why])
+            too_large.message_id, too_large.as_answer = of, facts["as_answer"]
+            raise too_large
         return call_of(endpoint, head, self.name, raw, body, action=action, message_id=of, **facts)
 
     def _differs(self, facts: Mapping[str, Any]) -> bool:
