@@ -8,9 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.mcp.exchange import VERSION_KEY
 from gateway.mcp.pins import Pin, tool_digest
 from tests.gateway.dataplane.conftest import Gateway, Reply, answer, stream
-from tests.rigs.dataplane.mcp import BOTH, CURRENT, SECRET, TOOLS, event, old, pins, result, serve
+from tests.rigs.dataplane.mcp import BOTH, CURRENT, SECRET, TOOLS, ask, event, old, pins, result, serve
 
 VERSION = "MCP-Protocol-Version: 2025-11-25"
 CALL = {"name": "get_issue", "arguments": {"repo": "acme/app", "number": 7}}
@@ -173,6 +174,17 @@ async def test_a_refusal_does_not_end_the_session_of_an_older_client(gateway: Ga
     assert [each.status for each in (unasked, no_key, differs)] == [400, 401, 400]
     assert gateway.upstream.seen == []
     assert all(each["reason"] for each in await gateway.entries("decided"))
+
+
+async def test_nobody_initializes_in_the_newer_revision(gateway: Gateway) -> None:
+    """The server says so; the message once made the gateway fail."""
+    serve(gateway, speaks=CURRENT)
+    error = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32601, "message": "no such method"}}
+    gateway.upstream.handler = answer(error, status=404)
+    reply = await ask(gateway, "initialize")
+    assert (reply.status, reply.json) == (404, error)
+    body = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"_meta": {VERSION_KEY: "2025-11-25"}}}
+    assert (await gateway.send(gateway.request(body, VERSION, path="/github/mcp"))).status == 200
 
 
 async def test_a_large_answer_is_translated_whole_or_not_at_all(gateway: Gateway) -> None:

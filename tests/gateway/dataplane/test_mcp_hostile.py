@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import re
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 import yaml
 
+from gateway.upstream.providers.mcp.requests import ACTIONS
 from tests.gateway.dataplane.conftest import Gateway, Seen, answer, stream
-from tests.rigs.dataplane.mcp import TOOLS, ask, event, headers, message, result, serve
+from tests.rigs.dataplane.mcp import CURRENT, TOOLS, ask, event, headers, message, result, serve
 
 CASES: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("mcp_hostile.yaml").read_text("utf-8"))
 META = orjson.dumps(message("x")["params"]).decode()[1:-1]
@@ -85,3 +88,56 @@ async def test_no_server_makes_the_gateway_fail(gateway: Gateway) -> None:
     decided = {each["id"] for each in await gateway.entries("decided")}
     assert decided == {each["decision"] for each in await gateway.entries("completed")}
     assert gateway.open_decisions() == 0
+
+
+VALUES: list[Any] = [
+    *(None, True, 0, 2**53, 1.5, "", "x", "get_issue", [], {}, [1], "2025-11-25", {"name": "x"}, {"progressToken": 1}),
+    {"io.modelcontextprotocol/protocolVersion": "2026-07-28"},
+]
+MEMBERS = ("name", "uri", "arguments", "ref", "task", "requestState", "_meta", "protocolVersion", "clientInfo", "level")
+
+
+def anything(rng: random.Random) -> tuple[dict[str, Any], list[str]]:
+    """A message of either era, with members that do not belong there, and its headers."""
+    method = rng.choice([*ACTIONS, "notifications/cancelled", "tasks/list"])
+    params = {each: rng.choice(VALUES) for each in rng.sample(MEMBERS, rng.randint(0, 3))}
+    if rng.random() < 0.6:
+        params |= {"name": "get_issue", "uri": "memo://a", "taskId": "t", "protocolVersion": "2025-11-25"}
+    of = rng.choice([1, 1, "a", None, 1.5])
+    if rng.random() < 0.5:
+        body = message(method, params, of)
+        return body, [f"MCP-Protocol-Version: {CURRENT}", f"Mcp-Method: {method}"]
+    body = {"jsonrpc": "2.0", "method": method, "params": params} | ({} if of is None else {"id": of})
+    return body, rng.choice([[], ["MCP-Protocol-Version: 2025-11-25"]])
+
+
+def answers(rng: random.Random) -> Any:
+    """Something that an upstream could send."""
+    error = {"jsonrpc": "2.0", "id": rng.choice([1, 2, None]), "error": rng.choice([*VALUES, {"code": -32002}])}
+    notice = {
+        "jsonrpc": "2.0",
+        "method": rng.choice(["ping", "notifications/message", 7]),
+        "params": rng.choice(VALUES),
+    }
+    members = {each: rng.choice(VALUES) for each in ("tools", "_meta", "resultType", "serverInfo", "capabilities")}
+    begun = result({"protocolVersion": rng.choice(["2025-11-25", 1]), **members}, rng.choice([1, 2, "1"]))
+    found = [error, notice, {**notice, "id": rng.choice(VALUES)}, begun, result(rng.choice(VALUES))]
+    if rng.random() < 0.3:
+        return stream(*(event(each) for each in rng.sample(found, 3)))
+    return answer(rng.choice([*found, *VALUES]), status=rng.choice([200, 200, 202, 400, 404]), Mcp_Session_Id="s")
+
+
+@pytest.mark.parametrize("speaks", [CURRENT, "2025-11-25"])
+async def test_no_message_of_either_era_makes_the_gateway_fail(gateway: Gateway, speaks: str) -> None:
+    rng = random.Random(speaks)
+    serve(gateway, speaks=speaks, policy="package bot.authz\n\nallow := true\n")
+
+    async def handle(seen: Seen, writer: Any) -> None:
+        await answers(rng)(seen, writer)
+
+    gateway.upstream.handler = handle
+    for _ in range(100):
+        body, lines = anything(rng)
+        reply = await gateway.send(gateway.request(body, *lines, path="/github/mcp"))
+        assert reply.status < 500 or reply.json["error"]["data"]["reason"] == "upstream_error", (body, reply.body)
+    assert (gateway.open_decisions(), gateway.plane.load()[1]) == (0, 0)

@@ -286,9 +286,9 @@ async def test_errors_have_the_codes_of_the_newer_revision(gateway: Gateway, old
 async def test_what_an_older_server_does_not_have_is_refused_by_name(gateway: Gateway) -> None:
     serve(gateway, speaks=OLD, policy=ALL)
     older = Older(gateway)
-    for method in ("subscriptions/listen", "ping", "logging/setLevel"):
+    for method in ("subscriptions/listen", "initialize", "ping", "logging/setLevel"):
         reply = await ask(gateway, method)
-        assert (reply.status, reply.json["error"]["code"]) == (404, -32601)
+        assert (reply.status, reply.json["error"]["code"], reply.json["id"]) == (404, -32601, 1)
         assert f"`{method}` cannot be passed on" in reply.json["error"]["message"]
     version = "MCP-Protocol-Version: 2026-07-28"
     for method in ("GET", "DELETE"):

@@ -92,7 +92,7 @@ class Mcp(Provider):
         try:
             if endpoint.route.body == "none":
                 facts = requests.without_body(endpoint.route.method, head)
-                return call_of(endpoint, head, self.name, raw, None, **facts, translated=self._differs(facts))
+                return call_of(endpoint, head, self.name, raw, None, **facts, translated=self._differs(head))
             body = _parsed(raw)
             action, of, facts = requests.read(body, head, self.server, self.pins, trusted=self.trusted)
         except ProtocolError as error:
@@ -100,7 +100,7 @@ class Mcp(Provider):
             by_status = error.of is None or error.code in (HEADER_MISMATCH, UNSUPPORTED_VERSION)
             denied.as_answer = not by_status and requests.is_older(head)
             raise denied from None
-        facts["translated"] = self._differs(facts)
+        facts["translated"] = self._differs(head)
         if facts["translated"] and not isinstance(raw, bytes):
             why = "its server speaks another revision of the protocol, and so large a call is not translated"
             too_large = Denied("too_large", reasons=[why])
@@ -108,11 +108,9 @@ class Mcp(Provider):
             raise too_large
         return call_of(endpoint, head, self.name, raw, body, action=action, message_id=of, **facts)
 
-    def _differs(self, facts: Mapping[str, Any]) -> bool:
-        """True if the server does not speak the era of a message with these facts."""
-        asked: Mapping[str, Any] = facts["protocol"]
-        era = "older" if asked["method"] == "initialize" else eras.era(asked["version"])
-        return bool(self._eras) and era not in self._eras
+    def _differs(self, head: RequestHead) -> bool:
+        """True if the server does not speak the era of this request."""
+        return bool(self._eras) and ("older" if requests.is_older(head) else "newer") not in self._eras
 
     def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         """There are no models, outputs or lists of tools here that could be changed."""

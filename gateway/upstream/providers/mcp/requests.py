@@ -176,8 +176,9 @@ def _exchange(message: messages.Message, head: RequestHead) -> exchange.Exchange
     if oldest and message.method != "initialize":
         headers[_VERSION_HEADER] = OLDER[-1]
     found = exchange.exchange([(name.encode(), text.encode()) for name, text in headers.items()], message)
-    if message.method == "initialize":
-        return exchange.Exchange(version=_word(message.params["protocolVersion"]), capabilities={}, client=found.client)
+    if message.method == "initialize" and not found.is_current:
+        version = _word(message.params.get("protocolVersion"))
+        return exchange.Exchange(version=version, capabilities={}, client=found.client)
     return exchange.Exchange(version=said, capabilities={}, client=found.client) if oldest else found
 
 
