@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 DEMANDS: Final = ("it is big", "it is big and dear")
@@ -59,3 +60,18 @@ limits["requests_per_day"] := 0 if input.resource.model == "gpt-over"
 def bundle(demand: int) -> str:
     """The policy with one of the demands."""
     return POLICY.replace("REASON", DEMANDS[demand]) + (_TWO_LIMITS if demand else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A call: the agent, the model, the user, and the number of the demand that the bundle makes of it."""
+
+    agent: str
+    model: str
+    user: str
+    demand: int
+
+    @property
+    def quorum(self) -> int:
+        """How many people approve it, or deny it."""
+        return 2 if self.model == "gpt-two" else 1

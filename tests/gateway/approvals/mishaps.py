@@ -18,9 +18,9 @@ from pathlib import Path
 from gateway.audit import grants
 from gateway.webhooks import notices
 from tests.gateway.approvals.batches import Batches
-from tests.gateway.approvals.bundles import EXPIRES, LATER, OVER, bundle
+from tests.gateway.approvals.bundles import EXPIRES, LATER, OVER, Key, bundle
 from tests.gateway.approvals.rig import REVIEWERS, Reply, Rig, wait_for
-from tests.gateway.approvals.walk import CROWD, NO_ROOM, USERS, Asked, Key, World, must, walk
+from tests.gateway.approvals.walk import CROWD, NO_ROOM, USERS, Asked, World, must, walk
 
 _NEAR = 40  # seconds before a time is over in which nothing may be concluded about it
 
@@ -64,18 +64,16 @@ class Mishaps(Batches):
 
     async def resolve(self, *keys: Key) -> None:
         """Take over what calls have left whose answers may be lost: uses according to the log, and new requests."""
-        for each in {one.id: one for key in keys if (one := self.of(key)) is not None}.values():
-            if each.state == "approved":
-                self.used(each, self.world.used(each.id) - each.used)
+        for each in {one.id: one for key in keys for one in self.approvals_of(key)}.values():
+            self.used(each, self.world.used(each.id) - each.used)
         await self.take_new(*keys)
 
     async def _among_calls(self, mishap: object) -> None:
         """Something happens while the same call comes in many times. It runs as often as it may, at most."""
         key = self.key_in("approved")
         found = self.of(key)
-        has_room = self.has_room(key, found)
-        most = found.uses - found.used if found is not None and found.state == "approved" and has_room else 0
-        refusal = (403, grants.REASON) if has_room else NO_ROOM
+        most = sum(each.uses - each.used for each in self.approvals_of(key))
+        refusal = (403, grants.REASON) if self.has_room(key, found) else NO_ROOM
         before = self.answered.total()
         calls = [asyncio.ensure_future(self.send(key)) for _ in range(CROWD)]
         await asyncio.sleep(self.draw.uniform(0, 0.08))

@@ -21,7 +21,7 @@ from gateway.audit.log_files import opened_log
 from gateway.audit.report import Report
 from gateway.data_directory import DataDirectory
 from gateway.registry.database import Registry
-from tests.gateway.approvals.bundles import EXPIRES, MODELS, OVER, USES, bundle
+from tests.gateway.approvals.bundles import EXPIRES, MODELS, OVER, USES, Key, bundle
 from tests.gateway.approvals.rig import Reply
 from tests.gateway.dataplane.conftest import Upstream
 
@@ -76,21 +76,6 @@ class World:
 
     def verified(self) -> Report:
         return verify.verify(self.data.audit_db, signer.load_verifier(signer.public_key_path(self.data)))
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A call: the agent, the model, the user, and the number of the demand that the bundle makes of it."""
-
-    agent: str
-    model: str
-    user: str
-    demand: int
-
-    @property
-    def quorum(self) -> int:
-        """How many people approve it, or deny it."""
-        return 2 if self.model == "gpt-two" else 1
 
 
 @dataclass(slots=True)
@@ -161,13 +146,25 @@ class Model:
     def of(self, key: Key) -> Asked | None:
         """The request that says something about a call now: the word on the very call first."""
         own = self.standing.get(key)
-        if own is None or own.state not in ("approved", "denied"):
-            group = (key.agent, key.model, key.demand)
-            alike = [each for each in self.standing.values() if each.state == "approved" and each.for_pattern]
-            for each in sorted(alike, key=lambda one: one.id):
-                if (each.key.agent, each.key.model, each.key.demand) == group:
-                    return each
-        return own
+        if own is not None and own.state in ("approved", "denied"):
+            return own
+        return next(iter(self._alike_to(key)), own)
+
+    def _alike_to(self, key: Key) -> list[Asked]:
+        """The approvals of a pattern that matches a call, the oldest first."""
+        group = (key.agent, key.model, key.demand)
+        alike = [each for each in self.standing.values() if each.state == "approved" and each.for_pattern]
+        return sorted(
+            (each for each in alike if (each.key.agent, each.key.model, each.key.demand) == group),
+            key=lambda each: each.id,
+        )
+
+    def approvals_of(self, key: Key) -> list[Asked]:
+        """Each approval by which a call may run: once one is used up, its calls go on to the next."""
+        first = self.of(key)
+        if first is None or first.state != "approved" or not self.has_room(key, first):
+            return []
+        return [first, *(each for each in self._alike_to(key) if each is not first)]
 
     def over(self, found: Asked, state: str) -> None:
         """It says nothing any more; a denial is one for as long as it stands."""
@@ -322,23 +319,20 @@ class Model:
         found = {key: self.of(key) for key in keys}
         replies = await asyncio.gather(*(self.send(key) for key in keys))
         ran = Counter(key for key, reply in zip(keys, replies, strict=True) if reply.status == 200)
+        used = 0
         for key, reply in zip(keys, replies, strict=True):
             refusal = (403, grants.REASON) if self.has_room(key, found[key]) else NO_ROOM
             must(reply.status == 200 or (reply.status, reply.code) == refusal, reply, found)
-        approvals = {
-            each.id: each
-            for key, each in found.items()
-            if each is not None and each.state == "approved" and self.has_room(key, each)
-        }
-        for each in approvals.values():
-            mine = [key for key in keys if found[key] is each]
-            times = sum(ran[key] for key in {*mine})
-            must(times == min(len(mine), each.uses - each.used), "ran", times, each, replies)
+        approvals = {key: self.approvals_of(key) for key in found}
+        for each in {one.id: one for some in approvals.values() for one in some}.values():
+            first = sum(found[key] is each for key in keys)
+            times, left = self.world.used(each.id) - each.used, each.uses - each.used
+            must(min(first, left) <= times <= left, "used", times, each, replies)
+            used += times
             self.used(each, times)
-            must(self.world.used(each.id) == each.used, "the log has another number of uses", each)
-        must(sum(ran.values()) == 0 or approvals, "ran without an approval", ran, found)
+        must(ran.total() == used, "ran without an approval", ran, used, approvals, replies)
         for key in ran:
-            must((one := found[key]) is not None and one.id in approvals, "ran without an approval", key, one)
+            must(approvals[key], "ran without an approval", key, found[key])
         await self.take_new(*{*keys})
 
     async def _other(self) -> None:
