@@ -50,7 +50,7 @@ class Mishaps(Batches):
 
     def __post_init__(self) -> None:
         self.kinds |= {"kill": 1, "kill_control": 1, "restart": 0.3, "crash": 0.3, "reviewer": 0.7, "receiver": 1}
-        self.kinds |= {"suspend": 0.6, "rekey": 0.6, "retire": 0.4, "wait": 1}
+        self.kinds |= {"suspend": 0.6, "rekey": 0.6, "retire": 0.4, "wait": 0.4}
         self.kinds |= {"batch": 4, "deny_all": 1}
         self.kinds |= {"firm": 1}
         if self.rig.faults is not None:
@@ -300,15 +300,19 @@ class Mishaps(Batches):
     # -- clients that wait ---------------------------------------------------------------------------------------------
 
     async def _wait(self) -> None:
-        """Clients wait on their connections: until people decide, while workers die, or until they go."""
+        """Clients wait on their connections: until people decide, workers die, or they go themselves."""
         await self.rig.set("approval_hold", 50)
+        for _ in range(3):  # other settings replace every process, which takes far longer than this
+            await self._hold()
+        await self.rig.set("approval_hold", 0)
+
+    async def _hold(self) -> None:
         keys = [*{self.key() for _ in range(8)}]
-        keys = [key for key in keys if self.of(key) is None and key.model == "gpt-once"] or keys[:0]
+        keys = [key for key in keys if self.of(key) is None and key.model == "gpt-once"]
         if self.draw.random() < 0.7:
-            keys += [
-                key for model in ("gpt-uses", "gpt-two")
-                if self.of(key := self.call(self.draw.choice(self.agents), model, "w0")) is None
-            ]  # fmt: skip
+            agent, user = self.draw.choice(self.agents), f"w{self.draw.randrange(USERS)}"
+            more = [self.call(agent, model, user) for model in ("gpt-uses", "gpt-two")]
+            keys += [key for key in more if self.of(key) is None]
         calls = {key: asyncio.ensure_future(self.send(key)) for key in keys}
 
         def waits() -> bool:
@@ -321,7 +325,11 @@ class Mishaps(Batches):
         killed = self.rig.kill() if self.draw.random() < 0.3 else []
         for key, call in calls.items():
             found = self.standing[key]
-            if self.draw.random() < 0.4:
+            if not killed and self.draw.random() < 0.2:
+                call.cancel()
+                self.over(found, "closed")
+                await self.tended([found])
+            elif self.draw.random() < 0.4:
                 code = await self.world.act("deny", found.id, "dora")
                 found.denied.add("dora")
                 if key.model == "gpt-two" and not code:
@@ -340,7 +348,6 @@ class Mishaps(Batches):
                 self.used(found, self.world.used(found.id))
                 must(reply.status != 200 or found.used == 1, "ran without an approval", found)
         await self.rig.is_whole_again(killed)
-        await self.rig.set("approval_hold", 0)
 
     def _ended(self, key: Key, reply: Reply, expected: tuple[int, str], killed: list[int]) -> None:
         must((reply.status, reply.code) == expected or (killed and reply.status == 0), key, reply, expected)
