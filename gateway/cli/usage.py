@@ -171,17 +171,13 @@ def _numbers(counts: UsageCounts) -> dict[str, int]:
 
 
 def _print_csv(names: Sequence[str], records: Sequence[Sequence[str]], counts: Sequence[UsageCounts]) -> None:
+    from gateway.usage.spreadsheets import text_cell
     from gateway.usage.totals import ZERO
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([*names, *_numbers(ZERO)])
     for record, each in zip(records, counts, strict=True):
-        writer.writerow([*map(_harmless, record), *_numbers(each).values()])
-
-
-def _harmless(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+        writer.writerow([*map(text_cell, record), *_numbers(each).values()])
 
 
 _ALWAYS = ("requests", "input", "output")

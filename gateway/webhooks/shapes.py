@@ -12,6 +12,7 @@ character is made visible, and each text is cut.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -119,4 +120,4 @@ def _teams(title: str, facts: list[str], url: Any) -> dict[str, Any]:
 
 def _unbraced(text: str) -> str:
     """Double braces are functions of cards, such as `{{DATE(…)}}`."""
-    return text.replace("{{", "{ {").replace("}}", "} }")
+    return re.sub(r"\{(?=\{)|\}(?=\})", r"\g<0> ", text)

@@ -17,12 +17,12 @@ from typing import Any, Final, Literal
 
 from gateway.control.dashboard.door import View
 from gateway.control.dashboard.shown import Download
+from gateway.usage.spreadsheets import text_cell
 
 Kind = Literal["text", "id", "time", "badge", "number", "money", "code", "list", "lines", "act", "pre", "choose"]
 
 PAGE: Final = 50
 CSV_PAGE: Final = 500
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,4 +138,4 @@ def _plain(value: Any) -> str:
     if value is None:
         return ""
     text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) and not isinstance(value, (int, float)) else text
+    return text if isinstance(value, (int, float)) else text_cell(text)

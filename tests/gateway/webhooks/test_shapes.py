@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 import re
 import time
@@ -19,13 +20,15 @@ from gateway.webhooks import events, shapes
 from gateway.webhooks.courier import Courier
 from tests.gateway.approvals.asked import asked
 from tests.gateway.conftest import Home, Run
+from tests.gateway.control.dashboard.hostile import TEXTS
 from tests.gateway.webhooks.test_notices import settle
 from tests.rigs.webhooks.courier import receiving
 
 HOSTILE = (
     "<!channel> *bold* <https://evil.example|log in here> & </fact>\n{{DATE(2020-01-01)}} [x](https://evil.example) "
-    "\u202egnp\u2066.exe\x00 <script>alert(1)</script> <@U123> @everyone `code` ~s~"
+    "\u202egnp\u2066.exe\x00 <script>alert(1)</script> <@U123> @everyone `code` ~s~ {{{TIME(x)}}} }}}"
 )
+EVENTS = (grants.REQUESTED, grants.DECIDED, "limit.threshold")
 URL = "https://gw.example/dashboard/o/default/approvals/apr_1"
 
 
@@ -55,9 +58,13 @@ def asking(text: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("event", [grants.REQUESTED, grants.DECIDED, "limit.threshold"])
+@pytest.mark.parametrize("event", EVENTS)
 def test_slack_takes_every_name_as_it_is(event: str) -> None:
-    made = json.loads(shapes.message("slack", event, asking(HOSTILE)))
+    for text in (HOSTILE, *(text for _, text in TEXTS)):
+        slack_takes(json.loads(shapes.message("slack", event, asking(text))))
+
+
+def slack_takes(made: Any) -> None:
     found = list(texts(made))
     assert len(found) > 4
     for kind, text in found:
@@ -69,14 +76,18 @@ def test_slack_takes_every_name_as_it_is(event: str) -> None:
             assert ">" not in text
             assert not re.search("&(?!amp;|lt;|gt;)", text)
     header, section, _ = made["blocks"]
-    assert len(header["text"]["text"]) <= 150 + 5 * 50  # Slack counts characters before they were escaped
+    assert len(html.unescape(header["text"]["text"])) <= 150  # Slack counts characters before they were escaped
     assert 0 < len(section["fields"]) <= 10
     assert all(len(each["text"]) <= 2000 and each["type"] == "plain_text" for each in section["fields"])
 
 
-@pytest.mark.parametrize("event", [grants.REQUESTED, grants.DECIDED, "limit.threshold"])
+@pytest.mark.parametrize("event", EVENTS)
 def test_teams_takes_every_name_as_it_is(event: str) -> None:
-    made = json.loads(shapes.message("teams", event, asking(HOSTILE * 40)))
+    for text in (HOSTILE * 40, *(text for _, text in TEXTS)):
+        teams_takes(json.loads(shapes.message("teams", event, asking(text))))
+
+
+def teams_takes(made: Any) -> None:
     assert len(json.dumps(made)) < 28 * 1024
     [attachment] = made["attachments"]
     card = attachment["content"]
@@ -89,6 +100,7 @@ def test_teams_takes_every_name_as_it_is(event: str) -> None:
             assert run["type"] == "TextRun"
             assert run["text"].isprintable()
             assert "{{" not in run["text"]
+            assert "}}" not in run["text"]
 
 
 def test_a_message_says_who_asks_for_what_why_and_until_when() -> None:
