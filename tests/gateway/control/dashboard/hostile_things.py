@@ -1,0 +1,203 @@
+"""A gateway that is full of the texts of `hostile.py`: by its operations, by calls, and by commits of its policies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections import Counter
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+
+from gateway.http import listener
+from gateway.identity import token_keys
+from gateway.processes.background import Background
+from gateway.processes.data_worker import DataWorker
+from gateway.registry.operators import operators
+from gateway.settings import Settings
+from tests.gateway.approvals.asked import Requirement, asked
+from tests.gateway.conftest import ACTOR
+from tests.gateway.control.dashboard.conftest import Served
+from tests.gateway.control.dashboard.hostile import LINES, TEXTS
+from tests.gateway.control.dashboard.policies import MANIFEST, Policies
+
+AGENTS: Final = ("evil-a", "evil-b")
+"""Each has half of the texts as labels, in its versions, in its calls and in its requests for approval."""
+
+_POLICY: Final = """package starter.authz
+
+default allow := false
+
+deny contains sprintf("the tool %s", [tool["function"].name]) if some tool in input.request.tools
+
+deny contains sprintf("the model %s", [input.resource.model])
+"""
+
+HERE: Final = "HERE"
+"""Where a text goes in a body of `FIELDS`."""
+_EVIL: Final[dict[str, Any]] = {"subject_kind": "agent", "subject": AGENTS[0]}
+FREE: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
+    ("agents", {"name": "evil-NUMBER", "owner": HERE, "labels": {"note": HERE}, "reason": HERE}),
+    ("teams", {"name": "evil-NUMBER", "owner": HERE, "description": HERE, "reason": HERE}),
+    ("stops", {"reason": HERE}),
+    ("limits", {**_EVIL, "limit": "requests_per_day", "value": 9_000_000, "model": "m-NUMBER", "reason": HERE}),
+    ("keys", {"agent": AGENTS[1], "reason": HERE}),
+    ("operators", {"name": "evil-NUMBER", "role": "viewer", "reason": HERE}),
+)
+"""Operations that take each text that is one line, and their bodies."""
+RULED: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
+    ("agents", {"name": HERE}),
+    ("agents", {"name": "ruled-NUMBER", "team": HERE}),
+    ("agents", {"name": "ruled-NUMBER", "environment": HERE}),
+    ("agents", {"name": "ruled-NUMBER", "capabilities": [HERE]}),
+    ("agents", {"name": "ruled-NUMBER", "labels": {HERE: "x"}}),
+    ("teams", {"name": HERE}),
+    ("operators", {"name": HERE, "role": "viewer"}),
+    ("limits", {**_EVIL, "limit": "requests_per_minute", "value": 9_000_000, "model": HERE}),
+    ("keys", {"agent": AGENTS[1], "scope": {"models": [HERE]}}),
+    ("upstreams", {"name": "evil-NUMBER", "provider": "openai", "secret": "sk-x", "headers": {"x-title": HERE}}),
+    ("upstreams", {"name": HERE, "provider": "openai", "secret": "sk-x"}),
+    ("upstreams", {"name": "ruled-NUMBER", "provider": "openai-compatible", "base_url": HERE, "secret": "sk-x"}),
+    ("routes", {"name": "evil-NUMBER", "members": [{"upstream": "openai", "models": {HERE: HERE}}]}),
+    ("bindings", {"subject_kind": "team", "subject": HERE, "bundle": "starter", "without_members": True}),
+    ("webhooks", {"url": "https://hook-NUMBER.example/", "owner": HERE}),
+    ("webhooks", {"url": "https://ruled-NUMBER.example/", "team": HERE}),
+    ("webhooks", {"url": HERE}),
+    ("issuers", {"name": "evil-NUMBER", "issuer": "https://NUMBER.example", "audience": HERE}),
+)
+"""Operations that have a rule for what the text is, and their bodies."""
+
+
+@dataclass
+class Kept:
+    """How many texts of each kind were taken, and how many refused, by the field."""
+
+    taken: dict[str, Counter[str]] = field(default_factory=dict)
+    refused: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def note(self, where: str, kind: str, taken: bool) -> None:
+        (self.taken if taken else self.refused).setdefault(where, Counter())[kind] += 1
+
+
+def fill(served: Served) -> Kept:
+    """Everything that somebody can fill, with everything."""
+    home, kept = served.home, Kept()
+    operator = operators.operator(home.registry, None, served.operator("filler"))
+    made = operators.create_token(home.registry, home.peppers, actor=ACTOR, organization=None, operator=operator.id)
+    with httpx.Client(
+        base_url=f"{served.url}/api/v1/", headers={"authorization": f"Bearer {made.text}"}, timeout=30
+    ) as api:
+        half = len(LINES) // len(AGENTS)
+        texts = [TEXTS[:half], TEXTS[half:]]
+        agents = [_agent(api, name, mine) for name, mine in zip(AGENTS, texts, strict=True)]
+        bodies = [(path, body, HERE) for path, body in (*FREE, *RULED)]
+        for path, body, _ in bodies:
+            for number, (kind, text) in enumerate(TEXTS):
+                answer = api.post(path, json=_with(body, number, text))
+                assert answer.status_code < 500, (path, body, text, answer.text)
+                kept.note(f"{path} {json.dumps(body)}", kind, answer.status_code < 400)
+                if path == "stops" and answer.status_code < 400:
+                    assert api.post(f"stops/{answer.json()['id']}/resume").status_code == 200
+        for (agent, _), mine in zip(agents, texts, strict=True):
+            _asked(served, api, agent, mine)
+    _committed(served)
+    _called(served, [(key, mine) for (_, key), mine in zip(agents, texts, strict=True)])
+    return kept
+
+
+def _with(part: Any, number: int, text: str) -> Any:
+    if isinstance(part, dict):
+        return {_with(name, number, text): _with(each, number, text) for name, each in part.items()}
+    if isinstance(part, list):
+        return [_with(each, number, text) for each in part]
+    return text if part == HERE else part.replace("NUMBER", str(number)) if isinstance(part, str) else part
+
+
+def _agent(api: httpx.Client, name: str, texts: list[tuple[str, str]]) -> tuple[str, str]:
+    """The id and a key of an agent with these texts as labels and in its versions."""
+    lines = [text for _, text in texts if text.isprintable()]
+    labels = {f"label-{number}": text for number, text in enumerate(lines)}
+    made = api.post("agents", json={"name": name, "owner": lines[0], "labels": labels, "reason": lines[0]})
+    assert made.status_code == 201, made.text
+    for number, text in enumerate(lines):
+        verb = ("suspend", "resume")[number % 2]
+        assert api.post(f"agents/{name}/{verb}", json={"reason": text}).status_code == 200
+    api.post(f"agents/{name}/resume")
+    bound = {"subject_kind": "agent", "subject": name, "bundle": "starter", "reason": lines[1]}
+    assert api.post("bindings", json=bound).status_code == 201
+    return made.json()["id"], api.post("keys", json={"agent": name}).json()["key"]
+
+
+def _asked(served: Served, api: httpx.Client, agent: str, texts: list[tuple[str, str]]) -> None:
+    """Requests for approval that say these texts; every other one is denied by them."""
+    for number, (_, text) in enumerate(texts):
+        demanded = Requirement(text) if text.isprintable() else Requirement("hidden")
+        request = asked(served.home, agent, demanded, body=text.encode(), model=text)
+        if number % 2:
+            answer = api.post(f"approvals/{request}/deny", json={"reason": text})
+            assert answer.status_code == (200 if text.isprintable() else 422), answer.text
+
+
+def _committed(served: Served) -> None:
+    """A revision whose file has all texts, by authors and with messages that are such."""
+    policies = Policies(served.home)
+    lines = [text for _, text in LINES]
+    comments = "".join(f"\n# {text}" for text in lines)
+    policies.commit({"starter/authz.rego": _POLICY + comments + "\n", "starter/authz_test.rego": None})
+    for number, text in enumerate(lines):
+        author = f"{text.replace('<', '(').replace('>', ')')} <dana@acme>"
+        policies.commit({f"notes/{number}.txt": text}, message=text, author=author)
+    policies.commit({"starter/.manifest": MANIFEST + "\n"}, message="\n".join(lines))
+    policies.activate()
+
+
+def _called(served: Served, agents: list[tuple[str, list[tuple[str, str]]]]) -> None:
+    """Calls whose models, tools and clients are called so, to a worker of this gateway."""
+
+    async def call() -> None:
+        async with AsyncExitStack() as stack:
+            settings, stop = Settings(data=served.home.data, policy_deadline_ms=5000), asyncio.Event()
+            worker = DataWorker(settings, "boot_hostile", Background(stop), stack)
+            await worker.open()
+            at = listener.listen("127.0.0.1", 0)
+            serving = asyncio.create_task(listener.serve(worker.application(), at, settings, worker.limits(), stop))
+            url = f"http://127.0.0.1:{at.getsockname()[1]}/openai/v1/chat/completions"
+            async with httpx.AsyncClient(timeout=30) as client:
+                for key, texts in agents:
+                    for _, text in texts:
+                        shown = text if text.isprintable() else ascii(text)
+                        answer = await client.post(
+                            url,
+                            headers=[
+                                (b"authorization", f"Bearer {key}".encode()),
+                                (b"user-agent", shown.strip().encode("ascii", "replace") or b"x"),
+                            ],
+                            json={
+                                "model": text,
+                                "messages": [{"role": "user", "content": text}],
+                                "tools": [{"type": "function", "function": {"name": text, "description": text}}],
+                            },
+                        )
+                        assert answer.status_code in (400, 403, 404), (text, answer.text)
+                        seen.append(answer.status_code)
+            stop.set()
+            await serving
+
+    seen: list[int] = []
+    token_keys.create(served.home.data.keys)
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            asyncio.run(call())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert failed == []
+    assert seen.count(403) > 100, Counter(seen)
