@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,11 +18,12 @@ from gateway.identity import token_keys
 from gateway.processes.background import Background
 from gateway.processes.data_worker import DataWorker
 from gateway.registry.operators import operators
+from gateway.registry.upstreams import tools
 from gateway.settings import Settings
 from tests.gateway.approvals.asked import Requirement, asked
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control.dashboard.conftest import Served
-from tests.gateway.control.dashboard.hostile import LINES, TEXTS
+from tests.gateway.control.dashboard.hostile import TEXTS
 from tests.gateway.control.dashboard.policies import MANIFEST, Policies
 
 AGENTS: Final = ("evil-a", "evil-b")
@@ -30,8 +32,6 @@ AGENTS: Final = ("evil-a", "evil-b")
 _POLICY: Final = """package starter.authz
 
 default allow := false
-
-deny contains sprintf("the tool %s", [tool["function"].name]) if some tool in input.request.tools
 
 deny contains sprintf("the model %s", [input.resource.model])
 """
@@ -82,7 +82,7 @@ class Kept:
         (self.taken if taken else self.refused).setdefault(where, Counter())[kind] += 1
 
 
-def fill(served: Served) -> Kept:
+def fill(served: Served, texts: Sequence[tuple[str, str]] = TEXTS) -> Kept:
     """Everything that somebody can fill, with everything."""
     home, kept = served.home, Kept()
     operator = operators.operator(home.registry, None, served.operator("filler"))
@@ -90,21 +90,20 @@ def fill(served: Served) -> Kept:
     with httpx.Client(
         base_url=f"{served.url}/api/v1/", headers={"authorization": f"Bearer {made.text}"}, timeout=30
     ) as api:
-        half = len(LINES) // len(AGENTS)
-        texts = [TEXTS[:half], TEXTS[half:]]
-        agents = [_agent(api, name, mine) for name, mine in zip(AGENTS, texts, strict=True)]
-        bodies = [(path, body, HERE) for path, body in (*FREE, *RULED)]
-        for path, body, _ in bodies:
-            for number, (kind, text) in enumerate(TEXTS):
+        halves = [texts[0::2], texts[1::2]]
+        agents = [_agent(api, name, mine) for name, mine in zip(AGENTS, halves, strict=True)]
+        for path, body in (*FREE, *RULED):
+            for number, (kind, text) in enumerate(texts):
                 answer = api.post(path, json=_with(body, number, text))
                 assert answer.status_code < 500, (path, body, text, answer.text)
                 kept.note(f"{path} {json.dumps(body)}", kind, answer.status_code < 400)
                 if path == "stops" and answer.status_code < 400:
                     assert api.post(f"stops/{answer.json()['id']}/resume").status_code == 200
-        for (agent, _), mine in zip(agents, texts, strict=True):
+        for (agent, _), mine in zip(agents, halves, strict=True):
             _asked(served, api, agent, mine)
-    _committed(served)
-    _called(served, [(key, mine) for (_, key), mine in zip(agents, texts, strict=True)])
+    _described(served, [text for _, text in texts])
+    _committed(served, [text for _, text in texts if text.isprintable()])
+    _called(served, [(key, mine) for (_, key), mine in zip(agents, halves, strict=True)])
     return kept
 
 
@@ -141,10 +140,24 @@ def _asked(served: Served, api: httpx.Client, agent: str, texts: list[tuple[str,
             assert answer.status_code == (200 if text.isprintable() else 422), answer.text
 
 
-def _committed(served: Served) -> None:
+def _described(served: Served, texts: list[str]) -> None:
+    """Tools of an MCP server (`both`) that are called and described so, and then are described in another way."""
+    by = {"actor": ACTOR, "organization": "default", "upstream": "tracker", "protocol": "2026-07-28"}
+    for again in ("", " again"):
+        documents = [
+            document
+            for number, text in enumerate(texts)
+            for document in (
+                {"name": f"evil-{number}", "title": text, "description": text + again, "inputSchema": {text: text}},
+                {"name": text, "description": text + again},
+            )
+        ]
+        tools.observe(served.home.registry, **by, documents=documents)
+
+
+def _committed(served: Served, lines: list[str]) -> None:
     """A revision whose file has all texts, by authors and with messages that are such."""
     policies = Policies(served.home)
-    lines = [text for _, text in LINES]
     comments = "".join(f"\n# {text}" for text in lines)
     policies.commit({"starter/authz.rego": _POLICY + comments + "\n", "starter/authz_test.rego": None})
     for number, text in enumerate(lines):
@@ -175,18 +188,14 @@ def _called(served: Served, agents: list[tuple[str, list[tuple[str, str]]]]) -> 
                                 (b"authorization", f"Bearer {key}".encode()),
                                 (b"user-agent", shown.strip().encode("ascii", "replace") or b"x"),
                             ],
-                            json={
-                                "model": text,
-                                "messages": [{"role": "user", "content": text}],
-                                "tools": [{"type": "function", "function": {"name": text, "description": text}}],
-                            },
+                            json={"model": text, "messages": [{"role": "user", "content": text}]},
                         )
                         assert answer.status_code in (400, 403, 404), (text, answer.text)
-                        seen.append(answer.status_code)
+                        seen.append(f"{answer.status_code} {answer.text}")
             stop.set()
             await serving
 
-    seen: list[int] = []
+    seen: list[str] = []
     token_keys.create(served.home.data.keys)
     failed: list[BaseException] = []
 
@@ -200,4 +209,5 @@ def _called(served: Served, agents: list[tuple[str, list[tuple[str, str]]]]) -> 
     thread.start()
     thread.join()
     assert failed == []
-    assert seen.count(403) > 100, Counter(seen)
+    judged = sum(each.startswith("403") for each in seen)
+    assert judged > len(seen) / 2, seen
