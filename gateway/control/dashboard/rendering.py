@@ -1,4 +1,4 @@
-"""Templates: Jinja2 with every value escaped, and how times, money and numbers are written."""
+"""Templates: Jinja2 with every value escaped and its characters seen, and how times, money and numbers are written."""
 
 from __future__ import annotations
 
@@ -98,6 +98,7 @@ def _environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE / "templates"),
         autoescape=True,
+        finalize=_seen,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -110,7 +111,6 @@ def _environment() -> jinja2.Environment:
         "tone": tone,
         "words": lambda text: str(text).replace("_", " "),
         "json": pretty,
-        "visible": visible,
     }
     made.globals |= {"root": ROOT, "static": _static(), "labels": LABELS}
     return made
@@ -138,8 +138,15 @@ def pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
+def _seen(value: Any) -> Any:
+    """A value as a template writes it. Markup stays: what templates have made, and with `|e` what a form sends back."""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
 def visible(text: str) -> str:
     """A text whose every character is seen: none is hidden, and none changes the direction of the others."""
+    if text.isprintable():
+        return text
     return "".join(each if each.isprintable() or each in "\n\t" else repr(each)[1:-1] for each in text)
 
 

@@ -13,6 +13,12 @@ const localize = (element) => {
 };
 each("time[datetime]", localize);
 
+// As the server writes texts of others: each character is seen, and none changes the direction of the others.
+const visible = (text) => String(text).replace(/(?! )[\p{C}\p{Z}]/gu, (found) => {
+  const code = found.codePointAt(0).toString(16);
+  return code.length > 4 ? `\\U${code.padStart(8, "0")}` : code.length > 2 ? `\\u${code.padStart(4, "0")}` : `\\x${code.padStart(2, "0")}`;
+});
+
 // Copying.
 each(".copier", (button) => {
   button.hidden = !navigator.clipboard;
@@ -60,7 +66,7 @@ each("[data-live]", (body) => {
         return;
       }
       if (element.dataset.prefix) element.href = element.dataset.prefix + encodeURIComponent(value);
-      element.textContent = value ?? "–";
+      element.textContent = value == null ? "–" : visible(value);
     });
     body.prepend(row);
     while (body.rows.length > 200) body.deleteRow(-1);

@@ -2,24 +2,39 @@
 
     python -m tests.gateway.control.dashboard.hostile_walk     # all texts on every page, for minutes
 
-On each page, wide and narrow: nothing of others runs or is asked for, no element or attribute is there that templates do
-not have, the head is where it is on a harmless page, nothing sticks out, and each character can be seen.
+On each page, wide and narrow: nothing of others runs or is asked for, no element or attribute is there that templates
+do not have, the head is where it is on a harmless page, nothing sticks out, and each character can be seen.
 """
 
 from __future__ import annotations
 
 import re
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
+from gateway.audit import storage
 from gateway.control.dashboard import pages, rendering
 from gateway.control.dashboard.door import ROOT
 from gateway.control.problems import Problem
-from tests.gateway.control.dashboard.test_browser import Browser
+from gateway.data_directory import DataDirectory
+from gateway.identity.credentials import Peppers
+from gateway.registry.database import Registry
+from gateway.registry.organizations.changes import create_organization
+from gateway.secrets.vault import Vault
+from tests.gateway.conftest import ACTOR, ORG, Home
+from tests.gateway.control.dashboard import hostile, hostile_things
+from tests.gateway.control.dashboard.conftest import Served, serving
+from tests.gateway.control.dashboard.hostile_things import Kept
+from tests.gateway.control.dashboard.test_browser import Browser, entered
+from tests.gateway.control.dashboard.test_pages import shown, two_filled
 
 WIDTHS: Final = (1280, 400)
 _FILES: Final = ("log/{entry}/proof",)
@@ -59,7 +74,7 @@ _MEASURE: Final = """() => {
   const out = [];
   for (const each of document.body.querySelectorAll("*")) {
     const box = each.getBoundingClientRect();
-    if (box.width === 0 || box.right <= width + 1 || each.closest(".skip, .drop") || inside(each.parentElement)) continue;
+    if (box.width === 0 || box.right <= width + 1 || inside(each.parentElement)) continue;
     out.push(`${each.outerHTML.slice(0, 150)} ends at ${box.right}`);
   }
   const head = [".top", ".brand", ".top nav", ".who"].map((each) => {
@@ -67,7 +82,8 @@ _MEASURE: Final = """() => {
     return [each, x, y, width, height].join(" ");
   });
   const main = document.querySelector("main").getBoundingClientRect();
-  return { wide: document.scrollingElement.scrollWidth - width, out: out.slice(0, 3), place: [...head, main.x, main.y, main.width] };
+  const place = [...head, main.x, main.y, main.width];
+  return { wide: document.scrollingElement.scrollWidth - width, out: out.slice(0, 3), place };
 }"""
 
 
@@ -84,6 +100,7 @@ class Walk:
     _places: dict[int, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.texts = [rendering.visible(each) for each in self.texts]
         self.browser.page.on("request", self._requested)
 
     def harmless(self, address: str) -> None:
@@ -92,22 +109,24 @@ class Walk:
         self._places = {width: self._measured(width)["place"] for width in WIDTHS}
 
     def everywhere(self, starts: Iterable[str], most: int) -> None:
-        """Visit these addresses and all to which they lead: so many of each page and filter, spread over what is there."""
+        """Visit these addresses and all to which they lead: so many of each page and filter, far from each other."""
+        pools: dict[str, list[str]] = {}
         known: set[str] = set()
-        waiting = list(starts)
-        while waiting:
-            here: dict[str, list[str]] = {}
-            for address in waiting:
+        found = [*starts]
+        while found:
+            for address in found:
                 if address not in known and (kind := _kind(address)) is not None:
                     known.add(address)
-                    here.setdefault(kind, []).append(address)
-            waiting = []
-            for kind, addresses in here.items():
-                left = most - self.visited[kind]
-                step = max(1, -(-len(addresses) // left)) if left > 0 else 0
-                for address in addresses[::step] if step else ():
+                    pools.setdefault(kind, []).append(address)
+            # First each page at all, so that there is a choice of others.
+            unseen = [kind for kind in pools if not self.visited[kind]]
+            chosen = dict.fromkeys(unseen, 1) or {kind: most - self.visited[kind] for kind in pools}
+            found = []
+            for kind, many in chosen.items():
+                for address in _spread(pools[kind], many):
+                    pools[kind].remove(address)
                     self.visited[kind] += 1
-                    waiting += self.visit(address)
+                    found += self.visit(address)
 
     def visit(self, address: str) -> list[str]:
         """Look at a page; returns the links of it."""
@@ -149,6 +168,12 @@ class Walk:
             self.browser.complaints.append(f"a request to {url.geturl()}")
 
 
+def _spread(addresses: Sequence[str], many: int) -> list[str]:
+    """So many of these, far from each other, and the last one of them."""
+    many = min(many, len(addresses))
+    return [addresses[len(addresses) - 1 - number * len(addresses) // many] for number in range(many)]
+
+
 def _name(address: str) -> str:
     """The path of the page at an address, with its verb."""
     try:
@@ -164,3 +189,38 @@ def _kind(address: str) -> str | None:
     if "format" in query or name in _FILES or (not name and "/events" in address):
         return None
     return f"{name}?{'&'.join(sorted(query))}"
+
+
+def walked(served: Served, browser: Browser, texts: Sequence[tuple[str, str]], most: int) -> tuple[Walk, Kept]:
+    """Fill the gateway with these texts, and visit so many of each page."""
+    both = two_filled(served)
+    walk = Walk(browser, [text for _, text in texts])
+    walk.harmless("/dashboard/o/default")
+    with ThreadPoolExecutor() as pool:  # the driver of the browser has this thread's loop
+        kept = pool.submit(hostile_things.fill, served, texts).result()
+    walk.everywhere([both["default"].of(page) for page in shown()], most)
+    return walk, kept
+
+
+def main() -> None:
+    """Walk with all texts, over all that has them, and say what was visited and what is wrong."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = DataDirectory(Path(folder) / "gateway-data")
+        data.create()
+        with closing(Registry.create(data, "test")) as registry:
+            create_organization(registry, actor=ACTOR, name=ORG)
+            home = Home(data, registry, Peppers.create(data.keys), Vault.create(data.keys))
+            storage.create(data)
+            with serving(home) as served, entered(served) as browser:
+                walk, _ = walked(served, browser, hostile.TEXTS, 2 * len(hostile.TEXTS))
+    for kind, many in sorted(walk.visited.items()):
+        print(f"{many:5} visits, {len(walk.seen[kind.partition('?')[0]]):4} texts  {kind}")
+    missing = set(walk.texts) - set().union(*walk.seen.values())
+    print(
+        f"{walk.visited.total()} visits, {len(hostile.TEXTS)} texts, {len(missing)} on no page", *walk.wrong, sep="\n"
+    )
+    sys.exit(bool(walk.wrong or missing))
+
+
+if __name__ == "__main__":
+    main()

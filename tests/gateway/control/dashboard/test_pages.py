@@ -112,6 +112,10 @@ class Things:
 
 @pytest.fixture
 def both(served: Served) -> dict[str, Things]:
+    return two_filled(served)
+
+
+def two_filled(served: Served) -> dict[str, Things]:
     """Two organizations with the same things, and with a mark of its own each."""
     home = served.home
     create_organization(home.registry, actor=ACTOR, name="acme")
