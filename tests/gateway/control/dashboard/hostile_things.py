@@ -34,7 +34,7 @@ default allow := false
 
 deny contains sprintf("the model %s", [input.resource.model])
 
-deny contains said[input.resource.model]
+deny contains data.starter.texts.said[input.resource.model]
 
 """
 
@@ -165,7 +165,8 @@ def _committed(served: Served, texts: list[str]) -> None:
     lines = [text for text in texts if text.isprintable()]
     said = json.dumps({f"m-{number}": text for number, text in enumerate(texts)}, ensure_ascii=False, indent=1)
     comments = "".join(f"\n# {text}" for text in lines)
-    policies.commit({"starter/authz.rego": f"{_POLICY}said := {said}{comments}\n", "starter/authz_test.rego": None})
+    files = {"starter/authz.rego": f"{_POLICY}{comments}\n", "starter/authz_test.rego": None}
+    policies.commit({**files, "starter/texts.rego": f"package starter.texts\n\nsaid := {said}\n"})
     for number, text in enumerate(lines):
         author = f"{text.replace('<', '(').replace('>', ')')} <dana@acme>"
         policies.commit({f"notes/{number}.txt": text}, message=text, author=author)
@@ -194,6 +195,7 @@ def _called(served: Served, keys: list[str], texts: list[str]) -> None:
                     for model, fates in ((f"m-{number}", (403,)), (text.replace(" ", "/"), (400, 403))):
                         answer = await client.post(url, headers=headers, json={"model": model, "messages": _MESSAGES})
                         assert answer.status_code in fates, (text, answer.text)
+                        assert answer.json()["error"]["code"] in ("bad_request", "policy_denied"), answer.text
             stop.set()
             await serving
 
