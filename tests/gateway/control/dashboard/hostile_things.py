@@ -172,6 +172,11 @@ def _committed(served: Served, texts: list[str]) -> None:
         policies.commit({f"notes/{number}.txt": text}, message=text, author=author)
     policies.commit({"starter/.manifest": MANIFEST + "\n"}, message="\n".join(lines))
     policies.activate()
+    wrong = "".join(
+        f"\n\ndeny contains {json.dumps(text, ensure_ascii=False)} if nothing({number})"
+        for number, text in enumerate(texts)
+    )
+    policies.commit({"starter/wrong.rego": f"package starter.authz{wrong}\n"}, message="Break it")
 
 
 def _called(served: Served, keys: list[str], texts: list[str]) -> None:

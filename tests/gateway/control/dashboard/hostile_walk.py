@@ -169,9 +169,9 @@ class Walk:
 
 
 def _spread(addresses: Sequence[str], many: int) -> list[str]:
-    """So many of these, far from each other, and the last one of them."""
-    many = min(many, len(addresses))
-    return [addresses[len(addresses) - 1 - number * len(addresses) // many] for number in range(many)]
+    """So many of these, from the first to the last one."""
+    last, many = len(addresses) - 1, min(many, len(addresses))
+    return [addresses[number * last // max(1, many - 1)] for number in range(many)]
 
 
 def _name(address: str) -> str:
