@@ -184,9 +184,14 @@ def _name(address: str) -> str:
 
 
 def _kind(address: str) -> str | None:
-    """The name of a page and its filters, if it is a page that can be looked at."""
+    """The name of a page and its filters, if it is a page that can be looked at, and not of another organization."""
     name, query = _name(address), parse_qs(urlsplit(address).query)
-    if "format" in query or name in _FILES or (not name and "/events" in address):
+    if (
+        address.startswith(f"{ROOT}/o/acme")
+        or "format" in query
+        or name in _FILES
+        or (not name and "/events" in address)
+    ):
         return None
     return f"{name}?{'&'.join(sorted(query))}"
 

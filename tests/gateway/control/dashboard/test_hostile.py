@@ -44,7 +44,7 @@ _SAY = {
 
 def test_no_page_takes_a_text_for_more_than_a_text(served: Served, browser: Browser) -> None:
     """Some of each kind; `python -m tests.gateway.control.dashboard.hostile_walk` has all of them on all pages."""
-    walk, kept = walked(served, browser, hostile.TEXTS[::4], 4)
+    walk, kept = walked(served, browser, hostile.TEXTS[::4], 6)
     assert walk.wrong == []
     assert {page for page in _SAY if not walk.seen.get(page)} == set()
     assert set(walk.texts) - set().union(*walk.seen.values()) == set()
