@@ -46,7 +46,7 @@ _EVIL: Final[dict[str, Any]] = {"subject_kind": "agent", "subject": AGENTS[0]}
 FREE: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("agents", {"name": "evil-NUMBER", "owner": HERE, "labels": {"note": HERE}, "reason": HERE}),
     ("teams", {"name": "evil-NUMBER", "owner": HERE, "description": HERE, "reason": HERE}),
-    ("stops", {"reason": HERE}),
+    ("stops", {"reason": HERE, "everybody": True}),
     ("limits", {**_EVIL, "limit": "requests_per_day", "value": 9_000_000, "model": "m-NUMBER", "reason": HERE}),
     ("keys", {"agent": AGENTS[1], "reason": HERE}),
     ("operators", {"name": "evil-NUMBER", "role": "viewer", "reason": HERE}),
