@@ -35,12 +35,14 @@ def _lines(members: Any) -> str:
 
 
 def _set(known: Known) -> list[str]:
-    """The tiers as the command takes them."""
+    """The tiers as the command takes them; a route whose upstreams were all removed has none."""
     tiers: dict[int, list[str]] = {}
-    for each in known["members"]:
+    members = known["members"] if known["members"] != "none" else []
+    for each in members:
         tiers.setdefault(each["tier"], []).append(f"{each['upstream']}:{each['weight']}")
-    models = [f"--model={each['upstream']}:{a}={b}" for each in known["members"] for a, b in each["models"].items()]
-    return ["routes", "set", known["name"], *(",".join(tiers[each]) for each in sorted(tiers)), *models]
+    models = [f"--model={each['upstream']}:{a}={b}" for each in members for a, b in each["models"].items()]
+    upstreams = [",".join(tiers[each]) for each in sorted(tiers)] or ["UPSTREAM:3"]
+    return ["routes", "set", known["name"], *upstreams, *models]
 
 
 _ASKS: Final[Sequence[str | Input]] = [

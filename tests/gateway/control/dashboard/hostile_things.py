@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -190,6 +191,7 @@ def _called(served: Served, keys: list[str], texts: list[str]) -> None:
             at = listener.listen("127.0.0.1", 0)
             serving = asyncio.create_task(listener.serve(worker.application(), at, settings, worker.limits(), stop))
             url = f"http://127.0.0.1:{at.getsockname()[1]}/openai/v1/chat/completions"
+            deadline = time.monotonic() + 60
             async with httpx.AsyncClient(timeout=30) as client:
                 for number, text in enumerate(texts):
                     headers = [
@@ -198,7 +200,11 @@ def _called(served: Served, keys: list[str], texts: list[str]) -> None:
                     ]
                     # An element needs no space, and a model has none.
                     for model, fates in ((f"m-{number}", (403,)), (text.replace(" ", "/"), (400, 403))):
-                        answer = await client.post(url, headers=headers, json={"model": model, "messages": _MESSAGES})
+                        body = {"model": model, "messages": _MESSAGES}
+                        answer = await client.post(url, headers=headers, json=body)
+                        while answer.json()["error"]["code"] == "policy_not_loaded" and time.monotonic() < deadline:
+                            await asyncio.sleep(0.1)
+                            answer = await client.post(url, headers=headers, json=body)
                         assert answer.status_code in fates, (text, answer.text)
                         assert answer.json()["error"]["code"] in ("bad_request", "policy_denied"), answer.text
             stop.set()

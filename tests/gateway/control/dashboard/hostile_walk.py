@@ -8,6 +8,7 @@ do not have, the head is where it is on a harmless page, nothing sticks out, and
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 import tempfile
@@ -67,6 +68,17 @@ _LOOK: Final = """() => {
     ends: document.body.lastElementChild.localName,
   };
 }"""
+_FORMS: Final = """() => document.querySelectorAll("main form").length"""
+_SEND: Final = """([number, text]) => {
+  const form = document.querySelectorAll("main form")[number];
+  form.noValidate = true;
+  for (const each of form.elements) {
+    if (!each.matches("input, textarea") || ["hidden", "checkbox", "radio"].includes(each.type)) continue;
+    if (each.localName === "input") each.type = "text";
+    each.value = text;
+  }
+  form.requestSubmit(form.querySelector("button:not([type=button])"));
+}"""
 _MEASURE: Final = """() => {
   const scrolls = (each) => getComputedStyle(each).overflowX !== "visible" && !each.classList.contains("table");
   const inside = (each) => { while (each && !scrolls(each)) each = each.parentElement; return each; };
@@ -96,6 +108,10 @@ class Walk:
     seen: dict[str, set[str]] = field(default_factory=dict)
     """The name of a page → the texts that were on it."""
     visited: Counter[str] = field(default_factory=Counter)
+    sent: Counter[str] = field(default_factory=Counter)
+    """The name of a page → how often a form of it was sent."""
+    again: Counter[str] = field(default_factory=Counter)
+    """The name of a page → how often a form was shown again with the text."""
     wrong: list[str] = field(default_factory=list)
     _places: dict[int, Any] = field(default_factory=dict)
 
@@ -134,6 +150,24 @@ class Walk:
         if answer.status != 404:  # the log of these tests tells of agents that were never registered
             assert answer.status == 200, (address, answer.status)
         return self.look(address)
+
+    def send(self, addresses: Iterable[str], most: int) -> None:
+        """Send each form of these pages with a text in all its fields: it is shown again with that, or it is done."""
+        texts, page = itertools.cycle(self.texts), self.browser.page
+        for address in addresses:
+            number = 0
+            while page.goto(self.browser.url + address).status == 200 and number < page.evaluate(_FORMS):
+                for text in itertools.islice(texts, most):
+                    page.goto(self.browser.url + address)
+                    if page.evaluate(_FORMS) <= number:
+                        break  # what the form was about has been done
+                    with page.expect_navigation():
+                        page.evaluate(_SEND, [number, text])
+                    self.sent[_name(address)] += 1
+                    self.look(address)
+                    self.again[_name(address)] += text in page.evaluate(_LOOK)["typed"]
+                number += 1
+        self.browser.complaints.clear()  # of pages about what is gone by now
 
     def look(self, where: str) -> list[str]:
         """Look at the page that the browser has."""
@@ -203,7 +237,9 @@ def walked(served: Served, browser: Browser, texts: Sequence[tuple[str, str]], m
     walk.harmless("/dashboard/o/default")
     with ThreadPoolExecutor() as pool:  # the driver of the browser has this thread's loop
         kept = pool.submit(hostile_things.fill, served, texts).result()
-    walk.everywhere([both["default"].of(page) for page in shown()], most)
+    starts = [both["default"].of(page) for page in shown()]
+    walk.everywhere(starts, most)
+    walk.send(starts, max(1, most // 50))
     return walk, kept
 
 
@@ -220,6 +256,7 @@ def main() -> None:
                 walk, _ = walked(served, browser, hostile.TEXTS, 2 * len(hostile.TEXTS))
     for kind, many in sorted(walk.visited.items()):
         print(f"{many:5} visits, {len(walk.seen[kind.partition('?')[0]]):4} texts  {kind}")
+    print(f"{walk.sent.total()} forms were sent, and {walk.again.total()} shown again with a text")
     missing = set(walk.texts) - set().union(*walk.seen.values())
     print(
         f"{walk.visited.total()} visits, {len(hostile.TEXTS)} texts, {len(missing)} on no page", *walk.wrong, sep="\n"

@@ -48,4 +48,5 @@ def test_no_page_takes_a_text_for_more_than_a_text(served: Served, browser: Brow
     assert walk.wrong == []
     assert {page for page in _SAY if not walk.seen.get(page)} == set()
     assert set(walk.texts) - set().union(*walk.seen.values()) == set()
+    assert (walk.sent.total() > 60, walk.again.total() > 20) == (True, True), (walk.sent, walk.again)
     assert kept.taken.keys() > {f"{path} {json.dumps(body)}" for path, body in hostile_things.FREE}
