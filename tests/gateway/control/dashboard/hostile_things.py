@@ -165,6 +165,7 @@ def _committed(served: Served, texts: list[str]) -> None:
     policies = Policies(served.home)
     lines = [text for text in texts if text.isprintable()]
     said = json.dumps({f"m-{number}": text for number, text in enumerate(texts)}, ensure_ascii=False, indent=1)
+    said = said.replace("\ufeff", "\\ufeff")  # no source has it
     comments = "".join(f"\n# {text}" for text in lines)
     files = {"starter/authz.rego": f"{_POLICY}{comments}\n", "starter/authz_test.rego": None}
     policies.commit({**files, "starter/texts.rego": f"package starter.texts\n\nsaid := {said}\n"})
