@@ -17,6 +17,7 @@ from sqlalchemy import Engine, event
 from gateway.registry import publication
 from gateway.registry.operators import login_providers
 from gateway.registry.organizations.given_names import give
+from gateway.registry.upstreams import tools
 from tests.gateway.approvals.asked import asked
 from tests.gateway.conftest import ACTOR
 from tests.gateway.control import tenant_requests
@@ -58,6 +59,12 @@ def made(control: Control, other: Tenant) -> dict[str, str]:
     found["rule"] = ask("POST", f"/issuers/{found['issuer']}/rules", {"agent": agent, "claims": {"sub": "x"}}).ok(201)[
         "id"
     ]
+    server = {"name": "their-tools", "provider": "mcp", "base_url": f"{url}/mcp", "secret": None}
+    ask("POST", "/upstreams", server).ok(201)
+    by: dict[str, Any] = {"actor": ACTOR, "organization": other.name}
+    offered: list[dict[str, Any]] = [{"name": "find"}]
+    [change] = tools.observe(registry, **by, upstream="their-tools", documents=offered, protocol="2026-07-28")
+    found["tool"] = change.tool.id
     found["event"] = ask("GET", "/audit/entries").ok()["items"][0]["id"]
     found["approval"] = asked(control.home, agent, organization=other.name)
     publication.publish(registry, control.home.data)
