@@ -93,6 +93,12 @@ class Decided:
     content: Sealed | None = None
     # A denial by the reservation is not recorded: it is returned with `Committed.recorded` false.
     counted: bool = False
+    received: Decided | None = None
+    """Of a call to another agent: the decision of its side, recorded in the same transaction, perhaps in another log.
+
+    It comes first, and this entry gets its leaf hash (`other_leaf`). If the reservation turns this one into a denial,
+    the other side was not asked, and nothing of it is recorded.
+    """
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,6 +123,11 @@ class Completed:
     fields: Fields = field(default_factory=dict)
     # The provider's answer, if the agent's content is kept.
     content: Sealed | None = None
+    received: Completed | None = None
+    """The end of the decision of the other side (`Decided.received`), in the same transaction.
+
+    Its entry gets the leaf hash of the caller's decision (`other_leaf`).
+    """
 
     @property
     def event_id(self) -> str:

@@ -31,6 +31,7 @@ from gateway.audit.balances import Balances
 from gateway.audit.decision import State
 from gateway.audit.draft import Draft, draft, reserved
 from gateway.audit.errors import AuditError, unavailable
+from gateway.audit.halves_check import OTHER_LEAF
 from gateway.audit.intents import Changed, Completed, Decided, Denial, Erased, Recovered, Reservation
 from gateway.audit.log import Committed
 from gateway.audit.log_reader import Head
@@ -134,7 +135,7 @@ class Transaction:
         if isinstance(intent, Erased):
             return self._erase(log, item, intent, time_ns)
         if isinstance(intent, Completed):
-            return self._complete(log, intent, item.entry, time_ns)
+            return self._complete_both(log, item, intent, time_ns)
         more: entries.Entry = {}
         used_up: Sequence[LimitWindow] = ()
         uses = isinstance(intent, Decided) and grants.needs_one(item.entry)
@@ -149,7 +150,10 @@ class Transaction:
         if uses:
             more = {**more, "approval_use": grants.next_number(self._event, item.entry)}
         kept = intent.content if isinstance(intent, Decided) else None
-        appended = self._append(log, item.entry, more, time_ns, kept)
+        if item.received is None or (item.entry["allow"] is True and more.get("allow") is False):
+            appended = self._append(log, item.entry, more, time_ns, kept)
+        else:
+            appended = self._append_both(log, item, item.received, more, time_ns)
         if appended is None:
             return None
         committed, entry_id = appended
@@ -162,6 +166,40 @@ class Transaction:
             self._append_new(log, grants.use(self._event, committed.entry), {}, committed.time_ns)
         if used_up:
             self._tell(log, committed, thresholds.refused(item.organization, used_up))
+        return committed
+
+    def _append_both(
+        self, log: _Log, item: Draft, received: Draft, more: entries.Entry, time_ns: int
+    ) -> tuple[Committed, int] | None:
+        """Append the decisions of both sides of a call between agents; None if they are in their logs already."""
+        assert isinstance(item.intent, Decided)
+        other = self._log(received.organization)
+        their_time = time_ns if other is log else self._time(other)
+        their_leaf = self._leaf(received.entry, {}, their_time, None)
+        more = {**more, OTHER_LEAF: merkle.leaf_hash(their_leaf[1]).hex()}
+        leaf = self._leaf(item.entry, more, time_ns, item.intent.content)
+        theirs = self._insert(other, *their_leaf, their_time)
+        if theirs is None:
+            return None
+        self._keep_open(other, theirs[0].entry)
+        self._keep_private(received, theirs[1])
+        mine = self._insert(log, *leaf, time_ns)
+        if mine is None:
+            raise _without_effect()
+        return mine
+
+    def _complete_both(self, log: _Log, item: Draft, closing: Completed, time_ns: int) -> Committed | None:
+        """Close a decision and, of a call between agents, that of the other side, unless recovery has closed it."""
+        received = None if item.received is None else item.received.intent
+        if item.received is None or not isinstance(received, Completed) or not self._is_open(received.decision_id):
+            return self._complete(log, closing, item.entry, time_ns)
+        other = self._log(received.organization)
+        their_time = time_ns if other is log else self._time(other)
+        found = self._db.execute("SELECT leaf FROM entry WHERE event_id = ?", (closing.decision_id,)).fetchone()
+        entry = {**item.received.entry, **({OTHER_LEAF: merkle.leaf_hash(found[0]).hex()} if found else {})}
+        committed = self._complete(log, closing, item.entry, time_ns)
+        if committed is not None:
+            self._complete(other, received, entry, their_time)
         return committed
 
     def write_balances(self) -> None:
@@ -470,7 +508,7 @@ def _decision(committed: Committed) -> entries.Scalar:
 
 # Members in which two attempts to record the same event may differ, and those that a reservation may change.
 _OF_THE_ATTEMPT = frozenset(
-    {"time", "clock_ns", "boot", "input_commitment", "content_commitment", "content_expires_ns"}
+    {"time", "clock_ns", "boot", "input_commitment", "content_commitment", "content_expires_ns", OTHER_LEAF}
 )
 _OF_THE_RESERVATION = _OF_THE_ATTEMPT | {"allow", "open", "reason", "reasons_json"}
 

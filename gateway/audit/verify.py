@@ -42,6 +42,7 @@ from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.content_check import ContentCheck, RowsBeside
 from gateway.audit.decision import State
 from gateway.audit.errors import AuditError
+from gateway.audit.halves_check import HalvesCheck
 from gateway.audit.intents import SYSTEM, closing_id
 from gateway.audit.log_files import opened_log
 from gateway.audit.log_reader import LogReader, UnreadableError
@@ -133,6 +134,7 @@ class _Verification:
         self._gone: dict[tuple[int, str], int] = {}  # by log and decision: the entry whose private row is missing
         self._private, self._contents = RowsBeside("a private row"), RowsBeside("content")
         self._approvals = ApprovalCheck()
+        self._halves = HalvesCheck()
         self._content = ContentCheck()
         # Organizations whose entries are not all there or not all readable, and findings that this would explain.
         self._incomplete: set[str] = set()
@@ -215,6 +217,8 @@ class _Verification:
                 self._depends(organization, None, fault, "approvals")
             for organization, fault in self._balances.untold():
                 self._depends(organization, None, fault, "thresholds")
+            for organization, fault in self._halves.alone():
+                self._depends(organization, None, fault, "calls between agents")
 
     def _entry(
         self, row_id: int, log_id: int, seq: Any, event_id: str, kind: str, time_ns: int, agent: str | None, leaf: Any
@@ -255,9 +259,9 @@ class _Verification:
             self._gone[log_id, str(entry["id"])] = index
         if fault := self._content.entry(log_id, index, entry, content):
             self._found(log_id, index, fault)
-        self._follow(tree, log_id, index, entry)
+        self._follow(tree, log_id, index, entry, leaf)
 
-    def _follow(self, tree: TreeCheck, log_id: int, index: int, entry: entries.Entry) -> None:
+    def _follow(self, tree: TreeCheck, log_id: int, index: int, entry: entries.Entry, leaf: bytes) -> None:
         """Check what an entry says about other entries."""
         kind = entry["kind"]
         if kind == "decided":
@@ -269,8 +273,12 @@ class _Verification:
                 tree.log.decisions[decision.recorded(entry)] += 1
             if fault := self._approvals.decided(entry, self._balances.excesses(entry)):
                 self._depends(tree.head.organization, index, fault, "approvals", log_id)
+            if (other := self._halves.decided(entry, leaf)) is not None:
+                self._depends(other.organization, index, other.text, "calls between agents", log_id)
         elif kind == "completed":
             self._close(log_id, index, entry)
+            if (other := self._halves.completed(entry)) is not None:
+                self._depends(other.organization, index, other.text, "calls between agents", log_id)
         elif kind == "change":
             if entry["what"] == thresholds.WHAT and (fault := self._balances.told(entry)):
                 self._depends(tree.head.organization, index, fault, "thresholds", log_id)
