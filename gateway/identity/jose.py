@@ -129,6 +129,24 @@ def sign(header: Mapping[str, str], claims: Mapping[str, Any], key: Key) -> str:
     return jws.serialize_compact(protected, payload, key.key, [key.algorithm], _registry)
 
 
+def sign_bytes(protected: str, payload: bytes, key: Key) -> str:
+    """A signature over any bytes, in compact form. `protected` is the encoded header, which names the key."""
+    header = json.loads(base64.urlsafe_b64decode(protected + "=" * (-len(protected) % 4)))
+    text = jws.serialize_compact(header, payload, key.key, [key.algorithm], _registry)
+    if not text.startswith(f"{protected}."):
+        raise ValueError("the header was encoded in another way")
+    return text
+
+
+def is_signed(text: str, key: Key) -> bool:
+    """True if this key made this signature in compact form, whatever its payload is."""
+    try:
+        jws.deserialize_compact(text, key.key, [key.algorithm], _registry)
+    except (JoseError, ValueError):  # ValueError: numbers that are no signature
+        return False
+    return True
+
+
 def key_set(text: str | bytes) -> tuple[Key, ...]:
     """The keys of a JWK set that can verify signatures here; others in it are left out.
 

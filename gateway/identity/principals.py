@@ -27,7 +27,8 @@ from gateway.identity.key_scope import KeyScope
 from gateway.identity.persons import Right
 from gateway.identity.tokens import Token
 
-Effect = Literal["grant", "guard"]
+Effect = Literal["grant", "guard", "receive"]
+"""How a bundle counts: it may allow its subject's calls, only refuse them, or allow calls of others to its subject."""
 STRENGTHS: dict[Method, int] = {"legacy": 0, "api_key": 1, "signature": 2, "mtls": 2, "token": 3}
 """The strength of each kind of credentials, as policies see it."""
 

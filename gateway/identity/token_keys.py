@@ -73,7 +73,7 @@ class TokenKeys:
             del self._keys[number]
         for number in found.keys() - self._keys.keys():
             try:
-                self._keys[number] = _key(secret_files.read(found[number]))
+                self._keys[number] = key_of(secret_files.read(found[number]))
                 self._unusable.discard(number)
             except GatewayError as error:  # the others are as good as before
                 if number not in self._unusable:
@@ -108,7 +108,7 @@ def states(directory: Path) -> list[TokenKeyState]:
         except FileNotFoundError:  # removed in the meantime
             continue
         try:
-            kid = _key(secret_files.read(path)).kid or ""
+            kid = key_of(secret_files.read(path)).kid or ""
         except GatewayError as error:
             found.append(TokenKeyState(number, "", made_ns, False, kept_until_ns, error.message))
             continue
@@ -159,7 +159,7 @@ def _unreadable(directory: Path, error: OSError) -> GatewayError:
     )
 
 
-def _key(seed: bytes) -> Key:
+def key_of(seed: bytes) -> Key:
     public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
     document: dict[str, str | list[str]] = {"kty": "OKP", "crv": "Ed25519", "x": _text(public), "d": _text(seed)}
     key = jwk.import_key(document)

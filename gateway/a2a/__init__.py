@@ -1,0 +1,1 @@
+"""The Agent2Agent protocol: the cards of published agents."""
