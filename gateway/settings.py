@@ -56,6 +56,10 @@ class Settings:
 
     host: str = _setting("127.0.0.1", "address of the data plane")
     port: int = _setting(8080, "port of the data plane", 0, 65535)
+    data_url: str = _setting(
+        "",
+        "where agents reach the data plane, for cards of published agents: https://gw.example; empty: its own address",
+    )
     control_host: str = _setting("127.0.0.1", "address of the control plane")
     control_port: int = _setting(8081, "port of the control plane", 0, 65535)
     control_url: str = _setting(
@@ -203,6 +207,11 @@ class Settings:
         return url(self.host, self.port, "http" if self.tls_cert is None else "https")
 
     @property
+    def public_data_plane(self) -> str:
+        """The URL of the data plane as others know it."""
+        return self.data_url or self.data_plane
+
+    @property
     def dashboard(self) -> str:
         """The address of the dashboard, as people's browsers know it."""
         return f"{self.control_url or f'http://{self.control_host}:{self.control_port}'}/dashboard"
@@ -244,7 +253,8 @@ def load_settings(
     _check_remote(settings)
     _check_kek(settings)
     _check_proxies(settings)
-    _check_control_url(settings.control_url)
+    _check_origin("control_url", settings.control_url)
+    _check_origin("data_url", settings.data_url)
     return settings
 
 
@@ -425,11 +435,11 @@ def _check_tls(settings: Settings) -> None:
         )
 
 
-def _check_control_url(text: str) -> None:
-    """It is an origin: pages compare it with what browsers say."""
+def _check_origin(name: str, text: str) -> None:
+    """It is an origin: pages compare it with what browsers say, and paths are put behind it."""
     if text and not re.fullmatch(r"https://[a-z0-9.-]+(:[0-9]{1,5})?", text):
         hint = "write https, the name in lower case, and a port if it is not 443: https://gw.example"
-        raise GatewayError("invalid_setting", f"control_url is `{text[:80]}`", subject="control_url", hint=hint)
+        raise GatewayError("invalid_setting", f"{name} is `{text[:80]}`", subject=name, hint=hint)
 
 
 def _check_proxies(settings: Settings) -> None:

@@ -47,6 +47,7 @@ ROOMS: tuple[str, ...] = (
     "audit",
     "usage",
     "mcp",
+    "a2a",
     "registry",
     "runtime",
     "webhooks",

@@ -50,6 +50,14 @@ CHECKS: Final[dict[str, Advice]] = {
         "the policies allow the call, but the tool is new, or its server says something else of it than was approved",
         "look at it, and approve it, or trust the server",
     ),
+    "callee_unavailable": Advice(
+        "the policies of this side allow the call, but the agent that is called is suspended, stopped or has ended",
+        "ask its organization: only that can make it callable again",
+    ),
+    "callee_refused": Advice(
+        "the policies of this side allow the call, but those of the agent that is called do not",
+        "give its organization the id of its decision, which the refusal names",
+    ),
     "approval_required": Advice("a policy requires that a person approves first", "ask for the approval"),
     "unknown_route": Advice(
         "the path was matched before any policy was asked, and no route has it",

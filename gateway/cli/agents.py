@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from gateway.cli import agent_show, options, output, permissions, teams
+from gateway.cli import agent_cards, agent_show, options, output, permissions, teams
 from gateway.cli.agent_show import Agent, At
 from gateway.cli.asking import App, ChangingOf, Of, Several
 from gateway.cli.options import ReplaceRevoked
@@ -32,7 +32,8 @@ def _options(more: str = "") -> Several:
     return found
 
 
-app = App(no_args_is_help=True, help="Register, show, change, suspend, revoke and retire agents.")
+app = App(no_args_is_help=True, help="Register, show, change, publish, suspend, revoke and retire agents.")
+agent_cards.commands(app)
 
 
 @app.command()

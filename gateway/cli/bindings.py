@@ -25,6 +25,7 @@ class Effect(StrEnum):
 
     GRANT = "grant"
     GUARD = "guard"
+    RECEIVE = "receive"
 
 
 Subject = Annotated[
@@ -40,7 +41,10 @@ def bind(
     bundle: Bundle,
     effect: Annotated[
         Effect,
-        typer.Option("--effect", help="`grant`: may allow, and all grants must; `guard`: can only deny and limit."),
+        typer.Option(
+            "--effect",
+            help="`grant`: may allow, all must; `guard`: can only deny and limit; `receive`: who may call it.",
+        ),
     ] = Effect.GRANT,
     pin: Annotated[
         str | None, typer.Option("--pin", metavar="COMMIT", help="Stay at this commit instead of following the ref.")

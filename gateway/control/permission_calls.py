@@ -51,7 +51,7 @@ def calls_of(
     if upstream is not None and row is None:
         raise names.unknown_upstream(upstream, [each.name for each in rows])
     provider = PROVIDERS["openai"]
-    if row is not None and row.specification is not None:
+    if row is not None and row.specification is not None and row.provider == http.NAME:
         provider = http.provider(row.name, row.specification)
     elif row is not None:
         provider = PROVIDERS[row.provider]

@@ -70,7 +70,7 @@ class DryRun:
             self._limits = opened.enter_context(closing(Limits(settings)))
             self._reader = opened.enter_context(closing(RegistryReader(data.registry_db)))
             self._references = References(opened.enter_context(closing(RuntimeStore(data.runtime_db))))
-            self._view = RegistryView(self._reader, vault)
+            self._view = RegistryView(self._reader, vault, settings.public_data_plane)
             self._policies, self._load = PolicyCache(data.bundles), load
             self._opened = opened.pop_all()
 

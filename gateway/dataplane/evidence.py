@@ -15,11 +15,12 @@ import orjson
 
 from gateway.audit.content import Sealed
 from gateway.audit.entry import MAX_INTEGER, commitment, document
-from gateway.audit.intents import Completed, Decided
+from gateway.audit.intents import Completed, Decided, Fields
 from gateway.body import Body
 from gateway.call import COUNTS, Usage
 from gateway.dataplane import budget
-from gateway.dataplane.phases import Carried, Judged
+from gateway.dataplane.phases import Carried, Judged, Received
+from gateway.identity.principals import Principal
 from gateway.upstream.routing import Choices
 
 _DETAIL = 1000  # characters of an explanation; a string of the log has at most 4 KiB
@@ -100,6 +101,11 @@ def decided(judged: Judged) -> Decided:
         if private is not authorization.kept_input:
             unkept = [*orjson.loads(str(fields.get("unkept_json", "[]"))), "resource.params"]
             fields["recomputable"], fields["unkept_json"] = False, document(unkept)
+    if call.agent is not None:
+        callee = call.agent
+        fields |= {"callee": callee["id"], "callee_organization": callee["organization"], "callee_name": callee["name"]}
+    if judged.received is not None:
+        fields["other_decision"] = judged.received.decision_id
     return Decided(
         organization=principal.organization,
         event_id=admitted.observed.decision_id,
@@ -115,6 +121,48 @@ def decided(judged: Judged) -> Decided:
         salt=admitted.salt,
         content=content,
         reservation=judged.reservation,
+        received=None if judged.received is None else _received(judged, judged.received),
+    )
+
+
+def _received(judged: Judged, received: Received) -> Decided:
+    """The decision of the other side of a call to an agent. It tells who calls, and nothing of that side's policies."""
+    admitted, call, callee, found = judged.admitted, judged.reading.call, received.callee, received.authorization
+    caller, request = admitted.principal, admitted.request
+    fields: dict[str, str | int | bool | None] = {
+        "direction": "receive",
+        "caller": caller.agent_id,
+        "caller_organization": caller.organization,
+        "caller_name": caller.name,
+        "other_decision": admitted.observed.decision_id,
+        "agent_name": callee.name,
+        "agent_version": callee.version,
+        "team": callee.team,
+        "environment": callee.environment,
+        "action": call.action,
+        "upstream": call.upstream,
+        "provider": call.provider,
+        "model": None,
+        "method": call.method,
+        "path": judged.reading.path,
+        "stream": call.stream,
+        **found.fields(),
+        "request_bytes": len(request.received),
+        "request_commitment": _commitment(received.salt, "request_body", request.received),
+    }
+    return Decided(
+        organization=callee.organization,
+        event_id=received.decision_id,
+        agent=callee.agent_id,
+        key=None,
+        allow=found.allow,
+        reason=found.code,
+        reasons=found.reasons,
+        open=found.allow,
+        epoch=admitted.epochs.value,
+        fields=fields,
+        private=found.kept_input,
+        salt=received.salt,
     )
 
 
@@ -191,6 +239,23 @@ def completed(carried: Carried, outcome: str) -> Completed:
         epoch=carried.admitted.epochs.value,
         fields=fields,
         content=content,
+        received=None
+        if carried.received is None
+        else _received_end(carried, carried.received, outcome, {"duration_us": fields["duration_us"]}),
+    )
+
+
+def _received_end(carried: Carried, received: tuple[str, Principal], outcome: str, fields: Fields) -> Completed:
+    """The end of the decision of the other side of a call to an agent."""
+    decision_id, callee = received
+    return Completed(
+        organization=callee.organization,
+        decision_id=decision_id,
+        agent=callee.agent_id,
+        outcome=outcome,
+        status=carried.admitted.observed.status,
+        epoch=carried.admitted.epochs.value,
+        fields=fields,
     )
 
 
@@ -212,6 +277,7 @@ def bare(carried: Carried, outcome: str, why: str) -> Completed:
         status=admitted.observed.status,
         epoch=admitted.epochs.value,
         fields={"detail": f"the rest of this entry could not be made: {why}"[:_DETAIL]},
+        received=None if carried.received is None else _received_end(carried, carried.received, outcome, {}),
     )
 
 

@@ -208,6 +208,18 @@ class Reading:
 
 
 @frozen()
+class Received:
+    """The decision of the other side of a call to an agent, which its own log gets."""
+
+    decision_id: str
+    callee: Principal
+    # The published name, under which others know the callee.
+    name: str
+    authorization: Authorization
+    salt: bytes
+
+
+@frozen()
 class Judged:
     """A call with the answer of policies and limits. `reading` has the call as it would be forwarded."""
 
@@ -230,6 +242,8 @@ class Judged:
     pattern_commitment: str = ""
     # Its decision must have an entry of its own, because a request names it.
     told_alone: bool = False
+    # Of a call to another agent: the decision of its side; None also if that was not asked.
+    received: Received | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -251,6 +265,8 @@ class Carried:
     set_headers: Mapping[str, str]
     # Filters an answer by what the agent may use, if policies want that.
     guarded: Guarded | None
+    # The decision of the other side of a call to an agent: its id, and whose it is.
+    received: tuple[str, Principal] | None = None
 
     # Nothing of the request has reached the upstream, and nothing will.
     unsent: bool = False
@@ -284,4 +300,5 @@ class Carried:
         return cls(
             admitted, call, sent, keeps_all, judged.keeping, judged.reservation,
             found.now_ns, obligations.max_output_tokens, obligations.set_headers, guarded,
+            None if judged.received is None else (judged.received.decision_id, judged.received.callee),
         )  # fmt: skip

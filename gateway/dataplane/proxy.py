@@ -39,15 +39,16 @@ from gateway.dataplane.approving import Approvals, AwaitingError
 from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer, again
 from gateway.dataplane.breakers import Breakers, CircuitOpenError
 from gateway.dataplane.budget import Budget
+from gateway.dataplane.callees import Callee
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.deadline import Deadlines
 from gateway.dataplane.held_bytes import Holding, Turn
-from gateway.dataplane.judgement import Judge, denial
+from gateway.dataplane.judgement import Judge, Judgement, denial
 from gateway.dataplane.measures import Measures
 from gateway.dataplane.outages import Outages
-from gateway.dataplane.phases import Admitted, Carried, Judged, Observed, Reading, Request
+from gateway.dataplane.phases import Admitted, Carried, Judged, Observed, Reading, Received, Request
 from gateway.dataplane.reading import Reader, check_upstream
 from gateway.dataplane.recording import Recorder
 from gateway.dataplane.refusal_answers import Teller
@@ -69,7 +70,8 @@ from gateway.outbound.client import NotConnectedError, Outgoing, UpstreamClient
 from gateway.outbound.connection import Answer
 from gateway.policy import authorization
 from gateway.policy.cache import PolicyCache
-from gateway.policy.decision import APPROVAL
+from gateway.policy.decision import APPROVAL, Verdict
+from gateway.registry.port import ActiveSet
 from gateway.runtime.legacy_clients import LegacyClients
 from gateway.runtime.references import References
 from gateway.settings import Settings
@@ -333,7 +335,11 @@ class DataPlane:
             # 5 check principal and upstream again, which may have changed while the body arrived; then decide
             admitted, reading = await self._look_again(*await self._reader.read(admitted))
             principal, match, call = admitted.principal, admitted.match, reading.call
-            judges = authorization.panel(principal, await self._registry.active(admitted.epochs.policy), self._policies)
+            active, callee = await self._registry.active(admitted.epochs.policy), None
+            if match.destination.published is not None:
+                callee = await self._registry.callees.of(match.destination, admitted.epochs.authority)
+                call = replace(call, agent=callee.document)
+            judges = authorization.panel(principal, active, self._policies)
             named, peer = reading.models, admitted.request.peer
             judges = authorization.within_scope(judges, principal.scope, call.action, named, peer)
             foreign = await self._reader.foreign(principal, match, call)
@@ -345,6 +351,9 @@ class DataPlane:
                 consent = await self._approvals.of(admitted, call, found.authorization)
                 if (given := consent.document) is not None:
                     found, shadow = await self._judgements.decide(admitted, call, judges, foreign, kept, given)
+            received = None
+            if callee is not None and found.authorization.allow:
+                found, received = self._receive(admitted, found, callee, active)
             observed.panel, observed.model = found.authorization.panel, found.call.model
             keeping = None
             if self._contents is not None and principal.content is not None:
@@ -352,6 +361,7 @@ class DataPlane:
                 keeping = self._contents.of(principal, observed.decision_id, holding)
             observed.judged_ns = time.monotonic_ns()
             # 6 record `decided`
+            told = ("", "", "", False) if consent is None else consent.told(found.authorization)
             judged = Judged(
                 admitted,
                 reading.changed(found.call, found.edits),
@@ -360,7 +370,8 @@ class DataPlane:
                 found.output_limit,
                 found.reservation if found.authorization.allow else None,
                 keeping,
-                *(() if consent is None else consent.told(found.authorization)),
+                *told,
+                received,
             )
             overtaken = consent is None and found.authorization.may_be_overtaken
             use = await self._recorder.decided(judged)
@@ -383,6 +394,23 @@ class DataPlane:
         finally:
             # Before the next attempt: what waits to be at work must not keep this from one that is.
             admitted.request.turn.release()
+
+    def _receive(
+        self, admitted: Admitted, found: Judgement, callee: Callee, active: ActiveSet
+    ) -> tuple[Judgement, Received | None]:
+        """Ask the side of the agent that is called, whose word is needed as well. Its reasons are for its own log."""
+        name = f"{callee.document['organization']}/{callee.document['name']}"
+        if callee.refusal is not None:
+            verdict = Verdict("callee_unavailable", reasons=(f"`{name}` takes no requests now",))
+            return replace(found, authorization=authorization.refused(found.authorization, verdict)), None
+        judges = authorization.panel(callee.principal, active, self._policies, receiving=True)
+        ends = time.monotonic() + self._settings.policy_deadline_ms / 1000
+        theirs = authorization.decide_received(judges, admitted.principal, found.call, time.time_ns(), ends=ends)
+        received = Received(new_id("dec_"), callee.principal, callee.document["name"], theirs, random_bytes(SALT_BYTES))
+        if not theirs.allow:
+            verdict = Verdict("callee_refused", reasons=(f"`{name}` has the decision {received.decision_id} about it",))
+            found = replace(found, authorization=authorization.refused(found.authorization, verdict))
+        return found, received
 
     async def _look_again(self, admitted: Admitted, reading: Reading) -> tuple[Admitted, Reading]:
         while (epochs := await self._registry.epochs()) is not admitted.epochs:
@@ -544,6 +572,10 @@ class DataPlane:
         destination, agent = admitted.match.destination, admitted.principal.agent_id
         headers = {**admitted.head.headers, **carried.set_headers, **destination.headers}
         self._breakers.enter(destination, agent)
+        if carried.received is not None:
+            principal = admitted.principal
+            headers["Gateway-Caller"] = f"{principal.organization}/{principal.name}"
+            headers["Gateway-Decision"] = carried.received[0]
         if self._tracer is not None:
             self._tracer.forward(observed, headers)
         outgoing = destination.provider.prepare(call, destination.base_url, destination.secret, headers)

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from gateway.a2a import cards
 from gateway.dataplane import pinned_tools
+from gateway.dataplane.callees import Callees
 from gateway.errors import Denied, GatewayError
 from gateway.mcp.pins import TRUSTS, Pins
 from gateway.registry.port import ActiveSet, Epochs, RegistryPort, RouteRow, UpstreamRow
@@ -48,9 +50,11 @@ class Opened:
 class RegistryView:
     """One worker's view; used from its event loop's thread only."""
 
-    def __init__(self, registry: RegistryPort, vault: Vault) -> None:
+    def __init__(self, registry: RegistryPort, vault: Vault, data_plane: str = "") -> None:
+        """`data_plane` is its URL as others know it, which the cards of published agents name."""
         self._registry = registry
         self._vault = vault
+        self.callees = Callees(registry, data_plane)
         self._table_epoch = -1
         self._table = RouteTable([])
         self._active: ActiveSet | None = None
@@ -176,6 +180,7 @@ def destination_of(row: UpstreamRow, secret: Opened, pinned: Pins | None = None)
         headers=orjson.loads(row.headers),
         preset=row.provider,
         reach=row.reach,
+        published=cards.load(row.specification) if row.provider == cards.PROVIDER and row.specification else None,
     )
 
 
@@ -189,6 +194,8 @@ def _pool(row: RouteRow) -> Pool:
 
 def provider_of(row: UpstreamRow, pinned: Pins | None = None) -> Provider | None:
     """The provider of an upstream, with the tools of an MCP server; None if a later version of the gateway added it."""
+    if row.provider == cards.PROVIDER:
+        return PROVIDERS[cards.PROVIDER]
     if row.specification is not None:
         return http.provider(row.name, row.specification)
     if row.provider == mcp.NAME:

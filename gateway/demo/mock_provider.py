@@ -18,7 +18,7 @@ from itertools import chain
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from gateway.demo import mock_answers, mock_gemini, mock_messages, mock_responses, mock_tools
+from gateway.demo import mock_agent, mock_answers, mock_gemini, mock_messages, mock_responses, mock_tools
 from gateway.demo.mock_answers import BadRequestError, Choice, Document, ToolCall
 from gateway.demo.mock_media import MockMedia
 
@@ -31,7 +31,8 @@ the last message (at most 16,384 words of it), a token for each word, and calls 
 tool that the message names or `tool_choice` demands. JSON mode, JSON Schemas, `n`, `stop`, limits, usage,
 embeddings and the list of models work as at a provider. Images are one pixel,
 files are kept until it stops. At /mcp it is an MCP server of an order system
-with the tools get_order, get_invoice and cancel_order."""
+with the tools get_order, get_invoice and cancel_order, and at /a2a an agent
+that sells whatever it is asked for."""
 
 FAULTS = """\
 The model's name injects a fault into one answer:
@@ -106,6 +107,8 @@ class MockProvider:
                 await self._answer(answer, mock_gemini.error, body, send, model=found["model"])
             case "POST", mock_tools.PATH:
                 await _mcp(send, body)
+            case "POST", mock_agent.PATH:
+                await _a2a(send, body)
             case "GET", "/healthz":
                 await _document(send, 200, {"status": "ok"})
             case method, path:
@@ -382,14 +385,35 @@ def _error(status: int, message: str, param: str | None = None) -> Document:
     return {"error": {"message": message, "type": kind, "param": param, "code": None}}
 
 
-async def _mcp(send: Send, body: bytes) -> None:
-    """Answer a message of the Model Context Protocol."""
+async def _json_rpc(send: Send, body: bytes) -> Document | None:
+    """A message of JSON-RPC; None if it is none and was answered."""
     try:
         message = orjson.loads(body)
     except ValueError:
         message = None
-    if not isinstance(message, dict):
-        await _document(send, 400, {"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "no JSON"}})
+    if isinstance(message, dict):
+        return message
+    await _document(send, 400, {"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "no JSON"}})
+    return None
+
+
+async def _a2a(send: Send, body: bytes) -> None:
+    """Answer a message of another agent."""
+    if (message := await _json_rpc(send, body)) is None:
+        return
+    found = mock_agent.answer(message)
+    if len(found) == 1:
+        await _document(send, 200, found[0])
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    for each in found:
+        await send({"type": "http.response.body", "body": b"data: " + orjson.dumps(each) + b"\n\n", "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _mcp(send: Send, body: bytes) -> None:
+    """Answer a message of the Model Context Protocol."""
+    if (message := await _json_rpc(send, body)) is None:
         return
     status, found = mock_tools.answer(message)
     if found is not None:

@@ -26,9 +26,9 @@ from gateway.frozen import frozen
 from gateway.identity.key_scope import KeyScope
 from gateway.identity.principals import Effect, Principal
 from gateway.policy.approvals import MAX_BYTES, MAX_REQUIREMENTS, Requirement, are_given, documents, ordered
-from gateway.policy.cache import CompiledBundle, Panel, PolicyCache, content_paths
+from gateway.policy.cache import CompiledBundle, Panel, PolicyCache, content_paths, of_direction
 from gateway.policy.decision import ALLOWED, APPROVAL, MAX_INTEGER, Verdict, combine, lowest, read
-from gateway.policy.input import build_input, content_of, kept_of
+from gateway.policy.input import build_input, content_of, kept_of, received
 from gateway.policy.obligations import NOTHING, Obligations, together
 from gateway.registry.port import ActiveSet
 
@@ -132,13 +132,16 @@ class Authorization:
         return fields
 
 
-def panel(principal: Principal, active: ActiveSet, cache: PolicyCache) -> Panel:
-    """The bundles that judge a principal as of one activation; if they cannot judge, a panel that says why."""
+def panel(principal: Principal, active: ActiveSet, cache: PolicyCache, *, receiving: bool = False) -> Panel:
+    """The bundles that judge a principal as of one activation; if they cannot judge, a panel that says why.
+
+    If it is `receiving`, they are those that say who may call it.
+    """
     try:
-        return cache.panel(principal.bindings, active)
+        return cache.panel(principal.bindings, active, receiving=receiving)
     except Denied as refusal:
         verdict = Verdict(refusal.code, detail=refusal.detail)
-        shadows = cache.shadows(principal.bindings, active)
+        shadows = cache.shadows(of_direction(principal.bindings, receiving=receiving), active)
         return Panel(active.activation_id, active.commit, refusal=verdict, shadows=shadows)
 
 
@@ -182,6 +185,12 @@ def decide(
     body = judges.reads_content
     document = build_input(principal, call, now_ns, usage, body=body, clock=clock, approval=approval)
     return _judge(judges, document, now_ns, seed, foreign, ends)
+
+
+def decide_received(judges: Panel, caller: Principal, call: Call, now_ns: int, *, ends: float) -> Authorization:
+    """Judge a call to an agent by the bundles of the one that is called; otherwise as `decide`."""
+    document = build_input(caller, call, now_ns, body=judges.reads_content)
+    return _judge(judges, received(document), now_ns, None, (), ends)
 
 
 def foreseen(
@@ -265,6 +274,8 @@ def _again(first: Authorization, principal: Principal, call: Call, ends: float) 
     )
 
 
+OF_CALLEE: Final = ("callee_unavailable", "callee_refused")
+"""Reason codes of a call to another agent that its own side has refused."""
 NOT_ENFORCED: Final = "this cannot be enforced: "
 CHANGED_TWICE: Final = Verdict(
     "policy_bad_decision", detail="obligations would change the request that they have changed already"

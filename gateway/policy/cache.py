@@ -140,7 +140,7 @@ class PolicyCache:
         self._directory = bundles
         self._compiled = compiled
         self._bundles: dict[str, CompiledBundle] = {}
-        self._panels: dict[tuple[str, tuple[Any, ...]], Panel] = {}
+        self._panels: dict[tuple[str, tuple[Any, ...], bool], Panel] = {}
         self._loading = threading.Lock()
 
     @property
@@ -155,15 +155,18 @@ class PolicyCache:
             raise Denied("policy_not_loaded", f"bundle {digest[:12]} is not in memory")
         return bundle
 
-    def panel(self, bindings: Sequence[BoundBundle], active: ActiveSet) -> Panel:
+    def panel(self, bindings: Sequence[BoundBundle], active: ActiveSet, *, receiving: bool = False) -> Panel:
         """The bundles of these bindings under this activation. Raises `Denied`: `no_policy`, `policy_not_loaded`.
+
+        They are those that judge what their subject calls or, if it is `receiving`, who may call it.
 
         # INVARIANT: every binding has its member. If a guard cannot be found the request is refused.
         """
-        key = active.activation_id, tuple([(each.bundle, each.effect, each.pinned, each.shadow) for each in bindings])
+        named = tuple([(each.bundle, each.effect, each.pinned, each.shadow) for each in bindings])
+        key = active.activation_id, named, receiving
         panel = self._panels.get(key)
         if panel is None:
-            panel = self._seat(bindings, active)
+            panel = self._seat(of_direction(bindings, receiving=receiving), active)
             if len(self._panels) >= _MAX_PANELS:
                 self._panels.clear()
             if all(each.bundle for each in panel.shadows):  # another may be in memory soon
@@ -172,8 +175,8 @@ class PolicyCache:
 
     def _seat(self, bindings: Sequence[BoundBundle], active: ActiveSet) -> Panel:
         counting = [each for each in bindings if not each.shadow]
-        if all(each.effect != "grant" for each in counting):
-            raise Denied("no_policy", "no bundle is bound with the effect grant")
+        if all(each.effect == "guard" for each in counting):
+            raise Denied("no_policy", "no bundle is bound with the effect grant, or receive for calls of others")
         members: list[PanelMember] = []
         for each in counting:
             ref = active.find(each.bundle, each.pinned)
@@ -238,6 +241,11 @@ class PolicyCache:
             self._bundles = {digest: bundle for digest, bundle in self._bundles.items() if digest not in dropped}
             self._panels = {}
         return failed
+
+
+def of_direction(bindings: Sequence[BoundBundle], *, receiving: bool) -> list[BoundBundle]:
+    """Those of these bindings that judge what their subject calls or, if it is `receiving`, who may call it."""
+    return [each for each in bindings if (each.effect == "receive") is receiving]
 
 
 def digests(active: ActiveSet) -> set[str]:

@@ -119,7 +119,7 @@ def read(document: object, effect: Effect) -> Verdict:
         return Verdict("policy_unsupported", reasons, detail=f"{of_session} with the scope `session`")
     if reasons:
         return Verdict("policy_denied", reasons)
-    if effect == "grant" and allow is not True:
+    if effect != "guard" and allow is not True:
         return Verdict("policy_undefined" if allow is None else "policy_denied")
     found = Verdict(
         ALLOWED,
@@ -130,7 +130,14 @@ def read(document: object, effect: Effect) -> Verdict:
         # A place among calls under way is free again before anybody has read the question.
         firm={name: value for name, value in limits.items() if name == CONCURRENT} if over_limit else limits,
     )
+    if effect == "receive" and (unmet := _unmet_of_receiver(document)):
+        return Verdict("policy_unsupported", detail=f"`{unmet}` of a bundle that is bound with the effect `receive`")
     return awaiting(found, approvals) if approvals else found
+
+
+def _unmet_of_receiver(document: Mapping[str, object]) -> str:
+    """The member by which a bundle demands of a call to its subject what nobody enforces; empty if there is none."""
+    return next((name for name in ("obligations", "limits", "require_approval") if document.get(name)), "")
 
 
 def awaiting(allowed: Verdict, approvals: Iterable[Requirement]) -> Verdict:
@@ -163,7 +170,7 @@ def combine(verdicts: Iterable[tuple[Effect, Verdict]]) -> Verdict:
     granted = False
     foreign = True
     for effect, verdict in verdicts:
-        if effect == "grant":
+        if effect != "guard":
             granted = True
             foreign = foreign and verdict.foreign_references
         codes.add(verdict.code)

@@ -80,7 +80,7 @@ def build_input(
             "model": call.model,
             "models": list(call.models),
             "params": {**call.settings, **call.params},
-            "agent": None,
+            "agent": call.agent,
             "references": [{"kind": each.kind, "id": each.id} for each in call.references],
             "stores": call.stores,
         },
@@ -96,6 +96,13 @@ def build_input(
     if approval is not None:
         document["approval"] = approval
     return document
+
+
+def received(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The same call as the side that receives it sees it: nothing of the caller's usage, person and approvals."""
+    hidden = ("on_behalf_of", "approval")
+    kept = {name: value for name, value in document.items() if name not in hidden}
+    return {**kept, "direction": "receive", "usage": {}}
 
 
 def _tool(tool: Tool) -> dict[str, str]:

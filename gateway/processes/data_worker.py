@@ -22,6 +22,7 @@ from gateway.approvals.asking import Askings
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane.approving import Approvals
 from gateway.dataplane.budget import Budget
+from gateway.dataplane.card_endpoint import CardEndpoint
 from gateway.dataplane.contacts import Contacts
 from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
@@ -176,10 +177,11 @@ class DataWorker:
         if settings.log_requests == "always" or (settings.log_requests == "auto" and sys.stderr.isatty()):
             requests = self._keep(RequestLog("data"))
         vault = Vault.load(self._data.keys, KeySource.of(settings))
+        self._view = RegistryView(self._reader, vault, settings.public_data_plane)
         plane = DataPlane(
             settings,
             principals=principals,
-            registry=RegistryView(self._reader, vault),
+            registry=self._view,
             policies=self._policies,
             references=self._references,
             writer=self.writer,
@@ -207,7 +209,8 @@ class DataWorker:
         principals, tokens = self._authentication()
         grants = self._grants(principals, tokens)
         self.plane = self._plane(principals)
-        behind = TokenEndpoint(self.plane, grants, self._token_keys, self._refusals)
+        cards = CardEndpoint(self.plane, self._view, self._data.keys)
+        behind = TokenEndpoint(self.plane, grants, self._token_keys, self._refusals, cards)
         reports = LeakReports(behind, self._reader, self._peppers, self._store)
         self._run("looking at reported keys", reports.run())
         self._stack.push_async_callback(reports.finish)

@@ -6,6 +6,7 @@ them is a secret or derived from one.
 
 from __future__ import annotations
 
+from gateway.a2a import cards
 from gateway.audit.intents import Fields
 from gateway.identity.credentials import label
 from gateway.registry.agents.fields import texts
@@ -152,6 +153,8 @@ def upstream(row: Upstream) -> Fields:
     headers = _of(row, headers_json="headers") if row.headers else {}
     same = _of(row, "provider", "base_url", "is_default", "reach")
     tools = _of(row, "trust") if row.trust else {}
+    if row.provider == cards.PROVIDER and row.specification:
+        tools = {"published": cards.load(row.specification).agent, "card_json": row.specification}
     return {**named, **same, "has_secret": row.secret is not None, **headers, **tools}
 
 

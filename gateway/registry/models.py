@@ -49,7 +49,7 @@ from gateway.registry.agents.states import ENDED, STATES
 from gateway.secrets.vault import SealedPlace
 
 SUBJECT_KINDS = ("agent", "team", "organization")
-EFFECTS = ("grant", "guard")
+EFFECTS = ("grant", "guard", "receive")
 OPERATOR_STATES = ("active", "revoked")
 
 NOT_ENDED = f"status NOT IN {ENDED}"

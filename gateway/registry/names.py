@@ -26,6 +26,7 @@ PROVIDERS: dict[str, str] = {
     "openai-compatible": "",
     "http": "",
     "mcp": "",
+    "a2a": "",
     "bedrock-compatible": "",
     "cerebras": "https://api.cerebras.ai/v1",
     "deepseek": "https://api.deepseek.com/v1",
@@ -60,6 +61,7 @@ _FAMILIES = {
     "vertex": "gemini",
     "http": "http",
     "mcp": "mcp",
+    "a2a": "a2a",
 }
 
 _ADDED = re.compile(r"/(?:deployments|publishers|models)(?:/.*)?$")

@@ -66,7 +66,7 @@ class UpstreamRow(NamedTuple):
     default: bool
     secret: bytes | None
     version: int
-    # The operations of a JSON API; None where the provider knows its routes.
+    # The operations of a JSON API, or the agent that is published (`a2a/cards.py`); None for all others.
     specification: str | None
     # The JSON text of `models.Upstream.headers`.
     headers: str
@@ -130,6 +130,10 @@ class RegistryPort(Protocol):
 
     async def holder(self, credential: str) -> CredentialRow | None:
         """The credential with this id, dead or alive: a key, or a rule of an issuer, which is one of its agent."""
+        ...
+
+    async def named(self, credential: str) -> CredentialRow | None:
+        """The row of a key, an adopted key or an agent without any, by its id: to ask about it, not to present it."""
         ...
 
     async def legacy(self, digests: Sequence[bytes]) -> CredentialRow | None:

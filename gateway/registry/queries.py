@@ -17,6 +17,7 @@ from sqlalchemy import select as select_rows
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from gateway.a2a import cards
 from gateway.errors import ConflictError, Hint, UnknownError
 from gateway.identity.credentials import Method, label, public_part
 from gateway.registry import change_entries, names, row_records
@@ -405,9 +406,12 @@ def bindings_in_force(session: Session, owner: Organization) -> list[BindingReco
     return _with_members(session, owner, [row_records.binding_record(owner, row, name) for row, name in rows])
 
 
-def upstreams(registry: Registry, organization: str) -> list[UpstreamRecord]:
+def upstreams(registry: Registry, organization: str, *, published: bool = True) -> list[UpstreamRecord]:
+    """Its upstreams by name, with or without the agents that it has published."""
     with reading(registry, organization) as (session, owner):
         mine = select(Upstream).where(Upstream.organization_id == owner.id).order_by(Upstream.name)
+        if not published:
+            mine = mine.where(Upstream.provider != cards.PROVIDER)
         return [row_records.upstream_record(owner, each) for each in session.exec(mine)]
 
 

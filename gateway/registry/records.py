@@ -17,7 +17,7 @@ from gateway.registry.agents.states import ENDED
 
 _R = TypeVar("_R")
 SubjectKind = Literal["agent", "team", "organization"]
-Effect = Literal["grant", "guard"]
+Effect = Literal["grant", "guard", "receive"]
 
 
 def copied(kind: type[_R], row: object, /, **more: Any) -> _R:

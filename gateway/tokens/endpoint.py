@@ -32,13 +32,18 @@ from gateway.tokens.grants import Grants
 
 TOKEN_PATH = b"/oauth/token"
 KEYS_PATH = b"/.well-known/jwks.json"
+_CARDS = b"/a2a/"
 
 
 class TokenEndpoint:
     """The ASGI application in front of another one. Owned by the event loop's thread."""
 
-    def __init__(self, app: ASGIApp, grants: Grants, keys: TokenKeys, refusals: Refusals) -> None:
+    def __init__(
+        self, app: ASGIApp, grants: Grants, keys: TokenKeys, refusals: Refusals, cards: ASGIApp | None = None
+    ) -> None:
+        """`cards` is the application in front of the same one that shows cards of agents (`a2a/cards.py`)."""
         self._app = app
+        self._cards = app if cards is None else cards
         self._grants = grants
         self._keys = keys
         self._refusals = refusals
@@ -50,6 +55,8 @@ class TokenEndpoint:
             return self._token(scope, receive, send)
         if path == KEYS_PATH and scope["method"] == "GET":
             return _answer(send, 200, self._keys.public(), [(b"cache-control", b"public, max-age=300")])
+        if path[:5] == _CARDS and scope["method"] == "GET":
+            return self._cards(scope, receive, send)
         return self._app(scope, receive, send)
 
     async def _token(self, scope: Scope, receive: Receive, send: Send) -> None:

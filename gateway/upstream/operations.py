@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from gateway.upstream.providers.http import api
+from gateway.upstream.providers.http import provider as http
 from gateway.upstream.providers.presets import PROVIDERS
 
 
@@ -21,7 +22,7 @@ class UpstreamOperation:
 
 def operations(name: str, provider: str, specification: str | None) -> list[UpstreamOperation]:
     """Return the operations of an upstream: for a JSON API those of its document, otherwise those of its provider."""
-    if specification is not None:
+    if specification is not None and provider == http.NAME:
         return [
             UpstreamOperation(
                 action=f"{name}.{each.name}",

@@ -13,20 +13,25 @@ lead nowhere. Specification: architecture.md, section 7, step 2.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gateway.a2a.cards import PROVIDER, Published
 from gateway.errors import Denied, did_you_mean
 from gateway.frozen import frozen
 from gateway.outbound.addresses import PUBLIC
 from gateway.upstream import wrong_route
 from gateway.upstream.providers.base import Endpoint, Provider
+from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routes import FAMILIES, routes_of, split
 from gateway.upstream.strict_json import shown
 
 # The segment that clients of one maker put before the version, by the preset of the upstream. Groq's end their base URL
 # before `/openai/v1`, so with the upstream's name as its end they ask for `/groq/openai/v1/…`.
+_PUBLISHED = re.compile(r"/a2a/([A-Za-z0-9][A-Za-z0-9._-]{0,62})/([A-Za-z0-9][A-Za-z0-9._-]{0,62})", re.ASCII)
+
 _OWN_STARTS = {"groq": "/openai"}
 
 
@@ -49,6 +54,8 @@ class Destination:
     reach: str = PUBLIC
     # Sent with every call.
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
+    # The agent behind it, which others may call if its side lets them; None for any other upstream.
+    published: Published | None = field(default=None, hash=False)
     # Results that others have worked out from the rest, by a name of theirs, so that it is done once for all requests.
     derived: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
@@ -114,6 +121,8 @@ def target(method: str, raw_path: bytes) -> Target:
     """The target of this method and path, or `Denied` with `unknown_route` or `wrong_method`. Needs no registry."""
     path = raw_path.decode("latin-1")
     plain, named = _speaker(method, path), split(path)
+    if _PUBLISHED.fullmatch(path):
+        return Target(method, path, named, False, PROVIDERS[PROVIDER])
     if named is not None and (speaker := _speaker(method, named[1])) is not None:
         return Target(method, path, named, plain is not None, speaker)
     if plain is not None:
@@ -187,8 +196,27 @@ class RouteTable:
             raise wrong_route.unknown(wanted.method, wanted.path, [routes_of(usable[0][1].provider)])
         return found  # if it is None, another upstream may serve this, as with a default one
 
+    def published(self, path: str) -> Destination | None:
+        """The published agent that a path names (`cards.path`), of whichever organization."""
+        if (parts := _PUBLISHED.fullmatch(path)) is None:
+            return None
+        found = self.named(parts[1], parts[2])
+        return None if found is None or found.published is None else found
+
+    def publishes(self, organization: str) -> bool:
+        """True if the organization has published an agent."""
+        return any(each.published is not None for each in self._upstreams.get(organization, {}).values())
+
     def _find(self, organization: str, wanted: Target) -> Match:
         upstreams = self._upstreams.get(organization, {})
+        if _PUBLISHED.fullmatch(wanted.path) and "a2a" not in upstreams:
+            callee = self.published(wanted.path)
+            if callee is None:
+                raise wrong_route.refusal(wanted.method, wanted.path, "no agent is published at this path")
+            [route] = callee.provider.routes
+            if wanted.method != route.method:
+                raise wrong_route.unknown(wanted.method, wanted.path, [routes_of(callee.provider)])
+            return Match(callee, Endpoint(callee.name, route, wanted.path))
         if wanted.named is not None and (named := upstreams.get(wanted.named[0])) is not None:
             ways = (way(named, wanted.method, wanted.named[1]) for way in _WAYS)
             match = next(filter(None, ways), None)

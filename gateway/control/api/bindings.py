@@ -29,7 +29,7 @@ class NewBinding(Reasoned):
     subject_kind: Literal["agent", "team", "organization"]
     subject: str = Field(description="The name or id of an agent, the name of a team, or that of the organization.")
     bundle: str
-    effect: Literal["grant", "guard"] = "grant"
+    effect: Literal["grant", "guard", "receive"] = "grant"
     pinned: str | None = Field(None, description="Stay at this commit.")
     shadow: bool = Field(False, description="Ask it and record what it would decide, but do not let that count.")
     without_members: bool = Field(False, description="Also if it applies to no agent yet.")

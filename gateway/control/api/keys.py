@@ -263,7 +263,7 @@ def check_actions(registry: Registry, organization: str, scope: key_scope.KeySco
 
     known = {each for provider in PROVIDERS.values() for route in provider.routes for each in route.actions}
     for each in queries.upstreams(registry, organization):
-        if each.specification is not None:
+        if each.specification is not None and each.provider == http.NAME:
             known |= {name for route in http.provider(each.name, each.specification).routes for name in route.actions}
     for pattern in scope.actions:
         if not any(name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern for name in known):

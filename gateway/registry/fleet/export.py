@@ -21,8 +21,8 @@ def document(registry: Registry, organization: str, *, of_gateway: bool = True) 
     """The settings that are not the usual ones, all teams, live agents with what they are known by, upstreams, routes,
     bindings and limits; nothing empty. `of_gateway` says for whom, as for a plan.
 
-    Secret keys, of providers and of agents, are in no export. An OpenAPI document is not kept as it came, so it is not
-    either.
+    Secret keys, of providers and of agents, are in no export, and neither are published agents. An OpenAPI document is
+    not kept as it came, so it is not either.
     """
     agents = queries.living_agents(registry, organization)
     named = {each.id: each.name for each in agents}
@@ -35,7 +35,7 @@ def document(registry: Registry, organization: str, *, of_gateway: bool = True) 
         ],
         "agents": [_agent(agent_item.of(each, named), living) for each in agents],
         **{section: key_items.exported(registry, organization, section) for section in key_items.NOUNS},
-        "upstreams": [_upstream(each) for each in queries.upstreams(registry, organization)],
+        "upstreams": [_upstream(each) for each in queries.upstreams(registry, organization, published=False)],
         "routes": [
             _compact({"name": each.name, "default": each.default, "members": [_member(one) for one in each.members]})
             for each in queries.routes(registry, organization)

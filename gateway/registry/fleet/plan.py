@@ -362,7 +362,7 @@ class Planner:
     def _upstreams(self) -> list[Step]:
         if "upstreams" not in self._document.value:
             return []
-        known = {each.name: each for each in queries.upstreams(self._registry, self._organization)}
+        known = {each.name: each for each in queries.upstreams(self._registry, self._organization, published=False)}
         steps, listed = [], []
         others = [item["name"] for item, _ in self._document.items("upstreams") if item.get("default")]
         if len(others) > 1:

@@ -30,6 +30,7 @@ from gateway.registry.row_records import binding_record
 _MEANING = {
     "guard": "it can only deny and limit, and what it allows does not count any more",
     "grant": "it may allow, and without it and other grants nothing is allowed",
+    "receive": "it says who may call its subject, and no longer judges what its subject calls",
 }
 
 
@@ -56,7 +57,7 @@ def bind(
     (`other_effect`). A `shadow` is asked and recorded and does not count; it stands beside a binding that does.
     """
     if effect not in EFFECTS:
-        raise GatewayError("invalid_effect", f"effect `{effect}` is neither grant nor guard", subject=effect)
+        raise GatewayError("invalid_effect", f"effect `{effect}` is not one of {', '.join(EFFECTS)}", subject=effect)
     with writing(registry, organization) as (session, tenant):
         try:
             stored, agent = subject_of(session, tenant, kind, subject)

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 import orjson
 from sqlmodel import col, select
 
+from gateway.a2a import cards
+from gateway.errors import GatewayError, Hint
 from gateway.identifiers import new_id
 from gateway.mcp.pins import PROVIDER
 from gateway.registry import change_entries, names, outbox
@@ -22,6 +24,8 @@ from gateway.registry.row_records import upstream_record
 from gateway.registry.upstreams.routes import leave_routes
 from gateway.registry.upstreams.tools import check_trust, leave_tools
 from gateway.secrets.vault import Vault
+
+_NO_DEFAULT = (PROVIDER, cards.PROVIDER)
 
 
 def add_upstream(
@@ -44,17 +48,25 @@ def add_upstream(
 ) -> UpstreamRecord:
     """A destination with its secret, sealed; `replace` gives an existing one another secret, URL and all the rest.
 
-    `specification` has the operations of a JSON API (provider `http`). `headers` go with every call and are no secrets.
+    `specification` has the operations of a JSON API (provider `http`), or the agent that is published (`a2a`).
+    `headers` go with every call and are no secrets.
     `trust` says which tools of an MCP server may be called (`tools.py`); None leaves that as it is.
 
     The first upstream of an organization is its default, whatever `default` says: `/v1/…` should lead somewhere. An MCP
-    server has no such path, so it is none by itself.
+    server and a published agent have no such path, so they are none by themselves.
     """
     names.check_served("upstream", name)
     names.check_provider(provider)
     base_url = names.check_base_of(provider, names.check_base_url(base_url, insecure=insecure))
     headers = names.check_headers(provider, headers or {})
     check_trust(provider, trust)
+    if provider == cards.PROVIDER and specification is None:
+        raise GatewayError(
+            "invalid_provider",
+            "an upstream of the provider a2a is an agent that is published",
+            subject=name,
+            hint=Hint("type `gateway agents publish AGENT --endpoint URL`", api="publish the agent"),
+        )
     if secret is not None:
         names.check_secret(secret)
     with writing(registry, organization) as (session, tenant):
@@ -89,7 +101,7 @@ def add_upstream(
         row.specification = specification
         row.headers, row.trust = headers, check_trust(provider, trust)
         row.reach = operators.reach_of(session, tenant.name, actor)
-        first = provider != PROVIDER and all(each.provider == PROVIDER for each in others)
+        first = provider not in _NO_DEFAULT and all(each.provider in _NO_DEFAULT for each in others)
         row.is_default = default or row.is_default or first
         row.version += 1
         row.secret = None if secret is None else vault.seal(secret, row.place(tenant.name))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gateway.a2a import cards
+from gateway.upstream.providers.a2a.provider import A2a
 from gateway.upstream.providers.anthropic.provider import Anthropic
 from gateway.upstream.providers.azure import Azure
 from gateway.upstream.providers.base import Provider
@@ -40,6 +42,7 @@ PROVIDERS: dict[str, Provider] = {
     "groq": OpenAI(replace(OPENAI, reject=rejections.groq)),
     "huggingface": OpenAI(HUGGINGFACE),
     "mcp": Mcp(),
+    cards.PROVIDER: A2a(),
     "mistral": OpenAI(MISTRAL),
     "ollama": OpenAI(OLDER),
     "openrouter": OpenAI(OPENROUTER),

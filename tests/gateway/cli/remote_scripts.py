@@ -134,6 +134,16 @@ SCRIPTS: Final = {
         tools approve tracker find
         tools approve tracker --all
         tools approve tracker
+        agents register seller
+        agents card seller
+        agents publish seller --endpoint https://seller.example/a2a --skill order=Sells --description X --reason why
+        agents publish seller --endpoint https://seller.example/a2a --skill order
+        agents publish sellr --endpoint https://seller.example/a2a
+        agents card seller
+        agents card-keys
+        agents withdraw seller --reason over
+        agents withdraw seller
+        upstreams add seller2 --provider a2a --base-url https://seller.example/a2a --no-key
         upstreams remove near --reason gone
         upstreams remove near
         upstreams remove local --json

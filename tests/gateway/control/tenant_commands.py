@@ -179,6 +179,10 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         "upstreams show": [chance.choice(NAMES)],
         "upstreams check": ["nobodys"],  # not one of its own, which would be asked over the network
         "upstreams remove": [chance.choice(NAMES)],
+        "agents publish": [agent, "--endpoint", "https://seller.example/a2a"],
+        "agents withdraw": [agent],
+        "agents card": [agent],
+        "agents card-keys": [],
         "tools list": _maybe(chance, chance.choice(NAMES)),
         "tools show": [chance.choice(NAMES), "find"],
         "tools look": [chance.choice(NAMES)],  # none of its own is an MCP server

@@ -23,7 +23,7 @@ def section(heading: str) -> str:
 
 
 def test_every_provider_is_listed_with_its_base_url() -> None:
-    rows = dict(re.findall(r"^\| `([a-z-]+)` \| [^|]+ \| (.+) \|$", PAGE, flags=re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([a-z0-9-]+)` \| [^|]+ \| (.+) \|$", PAGE, flags=re.MULTILINE))
     assert rows.keys() == BASE_URLS.keys()
     for name, url in BASE_URLS.items():
         assert rows[name] == f"`{url}`" if url else rows[name].startswith("yours"), name
@@ -61,4 +61,4 @@ def test_the_name_of_a_cap_is_documented_for_every_provider() -> None:
     )
     rows = re.findall(r"^\| (`.+`) \| .+ \|$", listed.split("\n## ", 1)[0], flags=re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)}
-    assert named == BASE_URLS.keys() - {"http", "mcp"}
+    assert named == BASE_URLS.keys() - {"a2a", "http", "mcp"}
