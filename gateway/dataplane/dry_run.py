@@ -128,6 +128,10 @@ class DryRun:
         call, edits = provider.edit(provider.read(match.endpoint, head, raw), REPORT_USAGE)
         requested, named = call.model, call.models
         call, more = renamed(match, call)
+        if match.destination.published is not None:
+            # The other side is not asked: its policies and reasons are its own.
+            callee = await self._view.callees.of(match.destination, epochs.authority)
+            call = replace(call, agent=callee.document)
         now_ns, apply = time.time_ns(), functools.partial(obliged, provider)
         usage = self._limits.budget.usage(principal, now_ns)
         trial = await self._judge(

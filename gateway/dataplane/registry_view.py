@@ -166,6 +166,13 @@ def destination_of(row: UpstreamRow, secret: Opened, pinned: Pins | None = None)
     """An upstream whose provider is known, with its secret; of an MCP server, with what was approved of its tools."""
     provider = provider_of(row, pinned)
     assert provider is not None
+    published = None
+    if row.provider == cards.PROVIDER:
+        try:
+            published = cards.load(row.specification or "")
+        except (ValueError, TypeError, LookupError):
+            # Whoever called it would have the word of one side only.
+            secret = Opened(None, "the registry does not say which agent is behind it")
     if pinned is not None and pinned.fault:
         secret = Opened(None, pinned.fault)
     return Destination(
@@ -180,7 +187,7 @@ def destination_of(row: UpstreamRow, secret: Opened, pinned: Pins | None = None)
         headers=orjson.loads(row.headers),
         preset=row.provider,
         reach=row.reach,
-        published=cards.load(row.specification) if row.provider == cards.PROVIDER and row.specification else None,
+        published=published,
     )
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import orjson
 import pytest
 
 from gateway.a2a import cards
-from gateway.audit import merkle
+from gateway.audit import merkle, storage
 from gateway.audit.entry import encode
+from gateway.dataplane.dry_run import DryRun
 from gateway.identity import jose
 from gateway.policy import authorization, reexecution
 from gateway.registry.agents import changes as agent_changes
 from gateway.registry.policies import bindings
+from gateway.registry.reader import RegistryReader
 from gateway.registry.upstreams.published import withdraw
+from gateway.secrets.vault import Vault
+from gateway.settings import Settings
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, answer, stream
 from tests.rigs.dataplane.a2a import OTHER, PATH, SECRET, ask, into_force, message, send, serve, task
 
@@ -287,11 +292,33 @@ async def test_both_halves_can_be_judged_again(gateway: Gateway) -> None:
 
 
 def kept(gateway: Gateway, decision: str) -> dict[str, Any]:
-    from contextlib import closing
-
-    from gateway.audit import storage
-
     with closing(storage.connect_read_only(gateway.data.audit_db)) as db:
         query = "SELECT p.input FROM private p JOIN entry e ON e.id = p.entry_id WHERE e.event_id = ?"
         document: dict[str, Any] = orjson.loads(db.execute(query, (decision,)).fetchone()[0])
     return document
+
+
+@pytest.mark.parametrize("specification", [None, "", "{}", "[]", '{"agent": "agt_x"}'])
+async def test_nobody_reaches_an_agent_that_the_registry_does_not_name(gateway: Gateway, specification: Any) -> None:
+    serve(gateway, "package bot.authz\n\nallow := true\n")
+    with gateway.registry.write() as session:
+        statement = "UPDATE upstream SET specification = ? WHERE name = 'sales'"
+        session.connection().exec_driver_sql(statement, (specification,))
+    assert (await ask(gateway)).status == 404
+    assert gateway.upstream.seen == []
+    assert (await gateway.chat()).status == 200  # nobody else is touched
+
+
+async def test_a_dry_run_is_of_the_side_that_calls(gateway: Gateway) -> None:
+    """The other side's policies are not asked: whoever asks is not told what they say."""
+    serve(gateway, receiving="package desk.authz\n\nallow := false\n")
+    settings = Settings(data=gateway.data)
+    with closing(DryRun(settings, Vault.load(gateway.data.keys), gateway.plane._policies.get)) as dry:
+        agent = await RegistryReader(gateway.data.registry_db).agent(ORG, "bot")
+        assert agent is not None
+        principal = await dry.principal(agent.id, "api_key")
+        for text, code in (("ten chairs", "allowed"), ("a secret", "policy_denied")):
+            body = orjson.dumps(message("SendMessage", send(text)))
+            found = await dry.judge_request(principal, "POST", PATH, body)
+            assert (found.authorization.code, found.authorization.input["resource"]["agent"]["name"]) == (code, "sales")
+    assert gateway.log(OTHER) == []
