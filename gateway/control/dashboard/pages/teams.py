@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from gateway.control.dashboard import listing
+from gateway.control.dashboard import listing, tables
 from gateway.control.dashboard.changes import Form, Input, pages_of, verbs
 from gateway.control.dashboard.door import View
 from gateway.control.dashboard.shown import Found, ShownPage
@@ -20,7 +20,8 @@ _ACTS: Final = {
 
 
 async def table(view: View) -> Table:
-    teams = await view.get("teams", limit=100)
+    """The page has other tables, so this one has a place of its own in the address."""
+    teams = await view.get("teams", cursor=view.query.get("teams"), limit=tables.size(view))
     return Table.of(
         view,
         teams,
@@ -34,6 +35,7 @@ async def table(view: View) -> Table:
         name="teams",
         command=["teams", "list"],
         alone=False,
+        parameter="teams",
         empty="There are no teams. An agent that is registered with one makes it.",
     )
 

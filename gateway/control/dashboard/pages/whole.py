@@ -13,7 +13,8 @@ from gateway.control.dashboard.tables import Column, Table
 
 
 async def show(view: View) -> Found:
-    found = await view.get_all("login-providers", limit=100)  # refused to operators of one organization
+    # Refused to operators of one organization.
+    found = await view.get_all("login-providers", cursor=view.query.get("providers"), limit=tables.size(view))
     staff = await operators.table(view)
     providers = Table.of(
         view,
@@ -29,6 +30,7 @@ async def show(view: View) -> Found:
         command=["operators", "login-provider", "list"],
         of_organization=False,
         alone=False,
+        parameter="providers",
         empty="There is none, so people get in by links of `gateway dashboard` and by tokens. Add one.",
     )
     changes = view.may("operators", write=True)

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from gateway.registry.operators import operators
+from gateway.registry.organizations import teams
 from gateway.registry.upstreams import changes as upstreams
 from gateway.registry.upstreams import tools
 from tests.gateway.conftest import ACTOR, ORG
@@ -242,3 +243,15 @@ def test_a_changed_tool_is_approved_with_its_differences_in_view(served: Served,
     assert (refused.status_code, "has another digest" in refused.text) == (409, True)
     page = fill(person, f"{HERE}/tools/{seen.tool.id}/approve", digest=seen.tool.digest, reason="looked at")
     assert (">changed<" in page, "Agents cannot call it" in page) == (False, False)
+
+
+def test_each_table_of_a_page_goes_on_from_where_it_is(served: Served) -> None:
+    """A page of several tables has a place in the address for each."""
+    for number in range(60):
+        teams.create_team(served.home.registry, actor=ACTOR, organization="default", name=f"team-{number}")
+        served.operator(f"person-{number}", "viewer", "default")
+    person, home = served.person(), "/dashboard/o/default/organization"
+    seen = person.page(home)
+    for href in re.findall(r'rel="next" href="([^"]+)"', seen):
+        seen += person.page(html.unescape(href))
+    assert [number for number in range(60) if f'/team-{number}"' not in seen or f">person-{number}<" not in seen] == []
