@@ -99,7 +99,11 @@ class HeadSigner:
             self._state = {origin: self._own(text, origin) for origin, text in load_state(data).items()}
         except BlockingIOError as error:
             os.close(self._file)
-            raise AuditError("signer_refused", "another process signs with this key already") from error
+            raise AuditError(
+                "signer_refused",
+                "another process signs with this key already",
+                hint="one of a gateway that was just killed ends within a minute: try again then",
+            ) from error
         except BaseException:
             os.close(self._file)
             raise

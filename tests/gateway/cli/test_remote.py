@@ -371,6 +371,7 @@ def normalised(done: Done) -> tuple[int, str, str]:
     def plain(text: str) -> str:
         text = re.sub(r"aig_(sk|op)_\w+", "KEY", text)
         text = re.sub(r"whsec_[\w+/=]+", "SECRET", text)
+        text = re.sub(r'"(protected|signature)": "[\w-]+"', "SIGNED", text)
         text = re.sub(r"\b[0-9a-f]{64}\b", "HASH", text)
         text = re.sub(r"\b[0-9a-f]{16}\b", "SEALER", text)
         text = re.sub(r"\b\d{19}\b", "NANOSECONDS", text)
