@@ -44,7 +44,7 @@ class Skill:
 
 @frozen()
 class Published:
-    """What is stored of a published agent: who it is, and what its card says beside that."""
+    """A published agent as it is stored: its id, and the rest of its card."""
 
     agent: str
     description: str

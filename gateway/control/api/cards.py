@@ -38,7 +38,7 @@ class SkillBody(BaseModel):
 
 
 class Publication(Reasoned):
-    """What the card of an agent says, and where the agent answers."""
+    """The card of an agent, and the place where the agent answers."""
 
     endpoint: str = Field(description="The URL at which the agent takes A2A requests from the gateway.")
     secret: Secret | None = Field(None, description="The bearer token that the gateway shows there; null for none.")

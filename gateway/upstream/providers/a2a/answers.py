@@ -1,7 +1,7 @@
 """The answers of agents: one JSON document, or a stream of events, each an answer to the request.
 
-An answer belongs to the request whose id it has; any other one is not passed on. What an answer creates at the agent is
-reported, so that only the agent that began it may refer to it: a task, a conversation.
+An answer belongs to the request whose id it has; any other one is not passed on. Tasks and conversations
+that an answer creates at the agent are reported, so that only the agent that began them may refer to them.
 """
 
 from __future__ import annotations

@@ -16,12 +16,11 @@ from gateway.a2a.cards import PROVIDER
 from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
-from gateway.mcp.messages import INVALID_REQUEST, PARSE_ERROR, ProtocolError
+from gateway.mcp.messages import ProtocolError
 from gateway.outbound.client import Outgoing
-from gateway.upstream import json_body
 from gateway.upstream.guards import CallGuard, Guard
+from gateway.upstream.providers import json_rpc
 from gateway.upstream.providers.a2a import answers, requests
-from gateway.upstream.providers.a2a.requests import A2aDenied
 from gateway.upstream.providers.base import (
     AnswerHead,
     Edits,
@@ -34,11 +33,9 @@ from gateway.upstream.providers.base import (
     call_of,
     plain_url,
 )
+from gateway.upstream.providers.json_rpc import ProtocolDenied
 from gateway.upstream.providers.rejections import Rejection
 from gateway.upstream.taps import Tap
-
-REFUSED = -32010
-"""The code of a refusal by the gateway, of those that JSON-RPC leaves to implementations."""
 
 _HEADERS = frozenset({b"accept", b"a2a-version", b"a2a-extensions"})
 _FURTHER = (*(each for each in dict.fromkeys(requests.ACTIONS.values()) if each != requests.SEND),)
@@ -58,10 +55,10 @@ class A2a(Provider):
 
     def read(self, endpoint: Endpoint, head: RequestHead, raw: Body) -> Call:
         try:
-            body = _parsed(raw)
+            body = json_rpc.parsed(raw)
             action, of, facts = requests.read(body, head)
         except ProtocolError as error:
-            raise A2aDenied(error) from None
+            raise ProtocolDenied(error) from None
         return call_of(endpoint, head, self.name, raw, body, action=action, message_id=of, **facts)
 
     def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
@@ -94,30 +91,7 @@ class A2a(Provider):
         return None
 
     def error(self, denied: Denied) -> bytes:
-        return orjson.dumps(_error(denied, denied.message_id))
+        return orjson.dumps(json_rpc.error(denied, denied.message_id))
 
     def error_event(self, sent: Sent, denied: Denied) -> bytes:
-        return b"data: " + orjson.dumps(_error(denied, sent.message_id)) + b"\n\n"
-
-
-def _error(denied: Denied, of: str | int | None) -> dict[str, Any]:
-    data: dict[str, Any] = {"reason": denied.code}
-    if decision := denied.decision or denied.counted:
-        data["decision"] = decision
-    if denied.facts is not None:
-        data["details"] = denied.facts
-    code = REFUSED
-    if isinstance(denied, A2aDenied):
-        code = denied.error.code
-    elif denied.code in ("bad_request", "duplicate_key"):
-        code = INVALID_REQUEST
-    return {"jsonrpc": "2.0", "id": of, "error": {"code": code, "message": denied.text, "data": data}}
-
-
-def _parsed(raw: Body) -> Any:
-    try:
-        return json_body.parse(raw)
-    except Denied as denied:
-        if denied.code == "bad_request":
-            raise ProtocolError(PARSE_ERROR, "; ".join(denied.reasons)) from None
-        raise
+        return b"data: " + orjson.dumps(json_rpc.error(denied, sent.message_id)) + b"\n\n"

@@ -1,8 +1,8 @@
 """A message to an agent as a call: the action that its method is, and the task or conversation that it names.
 
 Agents speak JSON-RPC over HTTP, in version 1.0 or with the method names of 0.3. Members are read so that no lenient
-agent finds another name in them. What would have the agent call somebody else, or answer for another tenant than the
-one that was judged, is refused.
+agent finds another name in them. The gateway refuses what would have the agent call somebody
+else, or answer for another tenant than the one that was judged.
 Specification: https://a2a-protocol.org/v1.0/specification, sections 3, 9 and 10.
 """
 
@@ -65,15 +65,6 @@ _FILES: Final = frozenset({"raw", "url", "file"})
 
 Asked = tuple[str, Id, dict[str, Any]]
 """The action of a message, its id, and the members of its call."""
-
-
-class A2aDenied(Denied):
-    """A refusal that JSON-RPC has a code for."""
-
-    def __init__(self, error: ProtocolError) -> None:
-        super().__init__("unknown_route" if error.code == METHOD_NOT_FOUND else "bad_request", reasons=[error.message])
-        self.error = error
-        self.message_id = error.of
 
 
 def read(body: object, head: RequestHead) -> Asked:

@@ -18,12 +18,11 @@ from gateway.body import Body
 from gateway.call import Call
 from gateway.errors import Denied
 from gateway.mcp import eras
-from gateway.mcp.messages import HEADER_MISMATCH, INVALID_REQUEST, PARSE_ERROR, UNSUPPORTED_VERSION, ProtocolError
+from gateway.mcp.messages import HEADER_MISMATCH, UNSUPPORTED_VERSION, ProtocolError
 from gateway.mcp.pins import Pin, Trust
 from gateway.outbound.client import Outgoing
-from gateway.upstream import json_body
 from gateway.upstream.guards import CallGuard, Guard
-from gateway.upstream.providers import base
+from gateway.upstream.providers import base, json_rpc
 from gateway.upstream.providers.base import (
     AnswerHead,
     Edits,
@@ -36,17 +35,15 @@ from gateway.upstream.providers.base import (
     call_of,
     plain_url,
 )
+from gateway.upstream.providers.json_rpc import ProtocolDenied
 from gateway.upstream.providers.mcp import answers, requests
 from gateway.upstream.providers.mcp.lists import ToolGuard
-from gateway.upstream.providers.mcp.requests import McpDenied
 from gateway.upstream.providers.mcp.translation import ToNewer, ToOlder
 from gateway.upstream.providers.rejections import Rejection
 from gateway.upstream.taps import Tap
 from gateway.upstream.translating import Translation
 
 NAME = "mcp"
-REFUSED = -32010
-"""The code of a refusal by the gateway, of those that the specification leaves to implementations."""
 
 _HEADERS = frozenset(
     {b"accept", b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"mcp-param-*", b"mcp-session-id"}
@@ -93,10 +90,10 @@ class Mcp(Provider):
             if endpoint.route.body == "none":
                 facts = requests.without_body(endpoint.route.method, head)
                 return call_of(endpoint, head, self.name, raw, None, **facts, translated=self._differs(head))
-            body = _parsed(raw)
+            body = json_rpc.parsed(raw)
             action, of, facts = requests.read(body, head, self.server, self.pins, trusted=self.trusted)
         except ProtocolError as error:
-            denied = McpDenied(error)
+            denied = ProtocolDenied(error)
             by_status = error.of is None or error.code in (HEADER_MISMATCH, UNSUPPORTED_VERSION)
             denied.as_answer = not by_status and requests.is_older(head)
             raise denied from None
@@ -164,34 +161,9 @@ class Mcp(Provider):
         return None
 
     def error(self, denied: Denied) -> bytes:
-        return orjson.dumps(_error(denied, denied.message_id))
+        return orjson.dumps(json_rpc.error(denied, denied.message_id))
 
     def error_event(self, sent: Sent, denied: Denied) -> bytes:
         if sent.message_id is None:
             return b""
-        return b"event: message\ndata: " + orjson.dumps(_error(denied, sent.message_id)) + b"\n\n"
-
-
-def _error(denied: Denied, of: str | int | None) -> dict[str, Any]:
-    data: dict[str, Any] = {"reason": denied.code}
-    if decision := denied.decision or denied.counted:
-        data["decision"] = decision
-    if denied.facts is not None:
-        data["details"] = denied.facts
-    code = REFUSED
-    if isinstance(denied, McpDenied):
-        code = denied.error.code
-        if isinstance(denied.error.data, dict):
-            data = {**denied.error.data, **data}
-    elif denied.code in ("bad_request", "duplicate_key"):
-        code = INVALID_REQUEST
-    return {"jsonrpc": "2.0", "id": of, "error": {"code": code, "message": denied.text, "data": data}}
-
-
-def _parsed(raw: Body) -> Any:
-    try:
-        return json_body.parse(raw)
-    except Denied as denied:
-        if denied.code == "bad_request":
-            raise ProtocolError(PARSE_ERROR, "; ".join(denied.reasons)) from None
-        raise
+        return b"event: message\ndata: " + orjson.dumps(json_rpc.error(denied, sent.message_id)) + b"\n\n"

@@ -69,16 +69,6 @@ Asked = tuple[str, Id | None, dict[str, Any]]
 """The action of a message, its id, and the members of its call."""
 
 
-class McpDenied(Denied):
-    """A refusal that the protocol has a code for."""
-
-    def __init__(self, error: ProtocolError) -> None:
-        code = {messages.METHOD_NOT_FOUND: "unknown_route"}.get(error.code, "bad_request")
-        super().__init__(code, reasons=[error.message])
-        self.error = error
-        self.message_id = error.of
-
-
 def read(body: object, head: RequestHead, server: str, pins: Mapping[str, Pin], *, trusted: bool) -> Asked:
     """The message in a body. Raises `ProtocolError`, and `Denied` for names that could be taken for others."""
     if isinstance(body, dict) and "method" not in body and ("result" in body or "error" in body):
