@@ -213,8 +213,6 @@ class Received:
 
     decision_id: str
     callee: Principal
-    # The published name, under which others know the callee.
-    name: str
     authorization: Authorization
     salt: bytes
 

@@ -406,7 +406,7 @@ class DataPlane:
         judges = authorization.panel(callee.principal, active, self._policies, receiving=True)
         ends = time.monotonic() + self._settings.policy_deadline_ms / 1000
         theirs = authorization.decide_received(judges, admitted.principal, found.call, time.time_ns(), ends=ends)
-        received = Received(new_id("dec_"), callee.principal, callee.document["name"], theirs, random_bytes(SALT_BYTES))
+        received = Received(new_id("dec_"), callee.principal, theirs, random_bytes(SALT_BYTES))
         if not theirs.allow:
             verdict = Verdict("callee_refused", reasons=(f"`{name}` has the decision {received.decision_id} about it",))
             found = replace(found, authorization=authorization.refused(found.authorization, verdict))
