@@ -79,6 +79,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_counts_survive_a_kill(log: Log) -> None:
     program = [sys.executable, "-c", PROGRAM, str(log.data.path)]
     with subprocess.Popen(program, stdout=subprocess.PIPE) as process:

@@ -12,6 +12,8 @@ from collections.abc import Coroutine
 from contextlib import closing
 from typing import Any, Final, NamedTuple, TypeAlias
 
+import pytest
+
 from gateway.control import dry_runs, permissions
 from gateway.control.dry_runs import Question
 from gateway.control.permission_calls import calls_of
@@ -114,6 +116,7 @@ def refusal(asked: Coroutine[Any, Any, Principal]) -> Refusal:
     return "", ""
 
 
+@pytest.mark.slow
 def test_every_path_refuses_for_the_same_reason(home: Home) -> None:
     cases = prepare(home)
     settings, bundles = load_settings({"data": home.data.path}), permissions.Bundles(home.data.bundles)

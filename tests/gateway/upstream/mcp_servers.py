@@ -107,7 +107,7 @@ def serving(server: FakeServer) -> Iterator[FakeServer]:
 
     listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.url = f"http://127.0.0.1:{listener.server_port}/mcp"
-    thread = threading.Thread(target=listener.serve_forever, daemon=True)
+    thread = threading.Thread(target=listener.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield server

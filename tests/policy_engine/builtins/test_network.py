@@ -98,7 +98,7 @@ class _Server(http.server.ThreadingHTTPServer):
 @contextlib.contextmanager
 def _serving(context: ssl.SSLContext | None = None) -> Iterator[_Server]:
     with _Server(context) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server
         server.shutdown()
 

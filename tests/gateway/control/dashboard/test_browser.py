@@ -91,6 +91,7 @@ def violations(browser: Browser) -> list[str]:
     return [f"{each['id']}: {node['html'][:120]}" for each in found["violations"] for node in each["nodes"]]
 
 
+@pytest.mark.slow
 def test_a_person_enters_registers_an_agent_and_leaves(served: Served, browser: Browser) -> None:
     page = browser.page
     page.click("text=Agents")

@@ -15,6 +15,8 @@ from tests.gateway.conftest import ACTOR, ORG
 from tests.gateway.control.dashboard.conftest import Person, Served, text_of
 from tests.gateway.control.dashboard.test_pages import Things, both, check, texts
 
+pytestmark = pytest.mark.slow  # many requests each; the quick tests have `test_pages.py` and `test_sessions.py`
+
 __all__ = ["both"]
 
 HERE = "/dashboard/o/default"

@@ -103,6 +103,7 @@ def roles(served: Served, both: dict[str, Things], found: dict[str, Found], name
             assert person.get(address).status_code in (200, 303), (role, address)  # no link is offered in vain
 
 
+@pytest.mark.slow
 def test_every_page_is_found_and_is_for_viewers_what_its_operations_are(
     served: Served, both: dict[str, Things], found: dict[str, Found]
 ) -> None:
@@ -140,6 +141,7 @@ def elsewhere(served: Served, found: dict[str, Found], cases: tuple[int, ...]) -
     assert {name for name, here in matrix.rows(served).items() if here != before[name]} == set()
 
 
+@pytest.mark.slow
 def test_forms_for_each_role_and_from_elsewhere(
     served: Served, both: dict[str, Things], found: dict[str, Found]
 ) -> None:

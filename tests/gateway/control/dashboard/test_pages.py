@@ -360,6 +360,7 @@ def test_what_a_person_has_in_hand_is_found(served: Served, both: dict[str, Thin
         assert (answer.status_code, answer.headers["location"]) == (303, f"{home}/{place}"), text
 
 
+@pytest.mark.slow
 def test_each_command_under_a_table_is_one(served: Served, both: dict[str, Things]) -> None:
     """The command line takes it, with its options."""
     person = served.person()
@@ -472,6 +473,7 @@ def check(page: str, text: str | None) -> None:
         assert text in "".join(reader.words)
 
 
+@pytest.mark.slow
 def test_hostile_texts_are_texts(served: Served) -> None:
     hostile(served, served.person(), 30)
 

@@ -20,6 +20,8 @@ from tests.gateway.control.dashboard.conftest import Served, text_of
 from tests.gateway.control.dashboard.policies import POLICY, TEST, Policies
 from tests.gateway.control.dashboard.test_pages import check
 
+pytestmark = pytest.mark.slow  # many requests each; the quick tests have `test_pages.py` and `test_sessions.py`
+
 HERE = "/dashboard/o/default"
 REFUSED = ("invalid_file", "policies_file", "invalid_bundle")
 """Files that no proposal may have."""
@@ -84,7 +86,6 @@ def test_people_of_one_organization_try_what_was_in_force_alone(served: Served, 
     assert person.get(f"/dashboard/o/acme/decisions/{other}/again").status_code == 404
 
 
-@pytest.mark.slow
 def test_content_that_is_not_kept_is_said(served: Served, policies: Policies) -> None:
     decision = policies.decided(policies.activate())
     reads = POLICY + '\ndeny contains "too warm" if input.request.body.temperature > 1\n'
@@ -223,7 +224,6 @@ def test_rules_change_with_their_tests_and_new_files_in_one_proposal(served: Ser
     assert (elsewhere.status_code, "invalid_bundle" in elsewhere.text or "acceptable" in elsewhere.text) == (422, True)
 
 
-@pytest.mark.slow
 def test_two_people_propose_at_once_and_one_of_them_does(served: Served, policies: Policies) -> None:
     policies.activate()
     person = served.person()
@@ -317,7 +317,6 @@ def test_a_repository_elsewhere_or_that_cannot_be_written_says_what_to_do(served
     assert (error.value.code, "patch" in error.value.hint) == ("policies_not_writable", True)
 
 
-@pytest.mark.slow
 def test_hostile_texts_of_a_repository_are_texts(served: Served, policies: Policies) -> None:
     """In file names, in policies, in what they say, in messages and in names of authors."""
     evil = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
