@@ -133,6 +133,7 @@ REASONS: dict[str, Reason] = {
         Reason("limit_unenforceable", 403, False, "a limit applies that cannot be held for this request"),
         Reason("foreign_reference", 403, False, "the request refers to something this agent did not create here"),
         Reason("tool_unapproved", 403, False, "this tool of the MCP server is not approved"),
+        Reason("person_required", 403, False, "this upstream is called on behalf of persons only"),
         Reason("callee_unavailable", 403, False, "the agent that is called cannot be called now"),
         Reason("callee_refused", 403, False, "the agent that is called does not take this request"),
         Reason("approval_required", 403, False, "a person must approve this request first"),

@@ -50,6 +50,10 @@ CHECKS: Final[dict[str, Advice]] = {
         "the policies allow the call, but the tool is new, or its server says something else of it than was approved",
         "look at it, and approve it, or trust the server",
     ),
+    "person_required": Advice(
+        "the policies allow the call, but its upstream is called on behalf of persons, and the agent acts for none",
+        "exchange a token of the person for one of the gateway first, and call with that",
+    ),
     "callee_unavailable": Advice(
         "the policies of this side allow the call, but the agent that is called is suspended, stopped or has ended",
         "ask its organization: only that can make it callable again",

@@ -69,6 +69,15 @@ def add(
             "those of its first list (the usual), `trust` for all.",
         ),
     ] = None,
+    auth: Annotated[
+        str | None,
+        typer.Option(
+            "--auth",
+            metavar="KIND",
+            help="Instead of a key, a token of the gateway for each call: `token` names the agent, `on_behalf_of` the "
+            "person it acts for.",
+        ),
+    ] = None,
     default: Annotated[bool, typer.Option("--default", help="Serve it under `/v1/…` as well.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Change the key or the URL of an existing one.")] = False,
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow plain HTTP to another machine.")] = False,
@@ -100,7 +109,8 @@ def add(
     body = {
         "provider": speaks,
         "base_url": url,
-        "secret": _secret(key_env, key_file, no_key),
+        "secret": _secret(key_env, key_file, no_key or auth not in (None, "key")),
+        "auth": auth or "key",
         "headers": _headers(headers or []),
         "trust": trust,
         "default": default,
@@ -158,7 +168,7 @@ def list_upstreams(ask: Of) -> None:
     ask.table(
         ask.items("upstreams"),
         *("NAME", "PROVIDER", "BASE URL", "DEFAULT"),
-        ("KEY", lambda each: "sealed" if each["has_secret"] else "none"),
+        ("KEY", lambda each: "sealed" if each["has_secret"] else "none" if each["auth"] == "key" else each["auth"]),
         "ID",
         empty=_NONE_YET,
     )
@@ -245,7 +255,7 @@ def _headers(given: list[str]) -> dict[str, str]:
 
 def _secret(variable: str | None, file: Path | None, no_key: bool) -> str | None:
     if [variable is not None, file is not None, no_key].count(True) != 1:
-        raise GatewayError("invalid_key", "give one of --key-env VARIABLE, --key-file FILE and --no-key")
+        raise GatewayError("invalid_key", "give one of --key-env VARIABLE, --key-file FILE, --auth KIND and --no-key")
     if file is not None:
         return key_from(file)
     return None if variable is None else read_secret(variable)

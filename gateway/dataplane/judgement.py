@@ -21,11 +21,12 @@ from gateway.dataplane.phases import Admitted
 from gateway.dataplane.reading import LARGE_BODY
 from gateway.errors import Denied
 from gateway.frozen import frozen
+from gateway.identity.call_tokens import ON_BEHALF_OF
 from gateway.identity.principals import Principal
 from gateway.policy import authorization, shadow
 from gateway.policy.authorization import CHANGED_TWICE, NOT_ENFORCED, Apply, Authorization
 from gateway.policy.cache import Panel
-from gateway.policy.decision import APPROVAL
+from gateway.policy.decision import ALLOWED, APPROVAL
 from gateway.shares import Shares
 from gateway.upstream.routing import Destination
 from gateway.usage.bounds import KeptState
@@ -79,6 +80,13 @@ def judge(
     found = authorization.decide(
         judges, principal, call, now_ns, ends=ends, usage=usage, clock=clock, foreign=foreign, approval=approval
     )  # fmt: skip
+    if (
+        destination is not None
+        and destination.auth == ON_BEHALF_OF
+        and principal.person is None
+        and found.code in (ALLOWED, APPROVAL)
+    ):
+        found = authorization.refused(found, authorization.PERSON_REQUIRED)
     document = found.input
     edits: tuple[str, ...] = ()
     output_limit = reservation = None

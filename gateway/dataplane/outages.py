@@ -46,8 +46,8 @@ FAULTS: Final = frozenset(
 """Refusals for which neither clients nor policies nor providers are to blame."""
 OF_CLIENTS: Final = frozenset(
     {"bad_request", "duplicate_key", "bad_credentials", "agent_suspended", "key_scope", "policy_denied"}
-    | {"foreign_reference", "tool_unapproved", "approval_required", "unknown_route", "wrong_method", "too_large"}
-    | {"unsupported_encoding", "websocket_refused", "limit_exceeded"}
+    | {"foreign_reference", "tool_unapproved", "person_required", "approval_required", "unknown_route"}
+    | {"wrong_method", "too_large", "unsupported_encoding", "websocket_refused", "limit_exceeded"}
 )
 """Refusals that are as somebody wants them, unless the client is to do something else."""
 # Of calls that no answer has come to, which the log tells apart.

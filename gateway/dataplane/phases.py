@@ -24,6 +24,7 @@ from gateway.dataplane.produced import Produced
 from gateway.dataplane.refusals import Asked
 from gateway.errors import PrincipalHint
 from gateway.frozen import frozen
+from gateway.identity.call_tokens import Bearer
 from gateway.identity.principals import Principal
 from gateway.policy.authorization import Authorization
 from gateway.policy.cache import Panel
@@ -265,6 +266,8 @@ class Carried:
     guarded: Guarded | None
     # The decision of the other side of a call to an agent: its id, and whose it is.
     received: tuple[str, Principal] | None = None
+    # Makes the tokens of its requests, if those are its upstream's credentials.
+    bearer: Bearer | None = None
 
     # Nothing of the request has reached the upstream, and nothing will.
     unsent: bool = False

@@ -63,6 +63,7 @@ from gateway.errors import Denied
 from gateway.http.departure import Departure
 from gateway.identifiers import new_id, random_bytes
 from gateway.identity import authentication, signatures
+from gateway.identity.call_tokens import KEY, CallTokens
 from gateway.identity.certificates import Certificate
 from gateway.identity.principals import Principal, Principals
 from gateway.identity.signatures import Signed
@@ -120,6 +121,7 @@ class DataPlane:
         clients: LegacyClients | None = None,
         outages: Outages | None = None,
         approvals: Approvals | None = None,
+        tokens: CallTokens,
         sighted: Sighted = _nobody,
     ) -> None:
         self._settings = settings
@@ -136,6 +138,7 @@ class DataPlane:
         self._outages = outages
         self._approvals = approvals
         self._sighted = sighted
+        self._tokens = tokens
         self._sessions = Sessions(client)
         self._complaints = Complaints()
         self._admission = Admission(settings)
@@ -578,6 +581,9 @@ class DataPlane:
             headers["Gateway-Decision"] = carried.received[0]
         if self._tracer is not None:
             self._tracer.forward(observed, headers)
+        if destination.auth != KEY:
+            decision, audience = observed.decision_id, destination.base_url
+            carried.bearer = self._tokens.of_call(admitted.principal, call, decision, audience, destination.auth)
         outgoing = destination.provider.prepare(call, destination.base_url, destination.secret, headers)
         translation = destination.provider.translation(call) if call.translated else None
         del call  # it holds the body, which nobody needs while the provider thinks
@@ -588,9 +594,11 @@ class DataPlane:
         lifetime = carried.sent.endpoint.route.lifetime
         answer: Answer
         if translation is None:
+            if carried.bearer is not None:
+                outgoing = outgoing.with_bearer(carried.bearer.token(outgoing.body))
             answer = await self._client.send(outgoing, sent, destination.reach, lifetime.idle)
         else:
-            answer = await self._translate(admitted, translation, outgoing, sent)
+            answer = await self._translate(carried, translation, outgoing, sent)
         observed.upstream_status = answer.status
         wrong: WrongServerError | None = None
         try:
@@ -604,7 +612,9 @@ class DataPlane:
                 found = await upstream_errors.of_forbidden(answer, destination) if answer.status == 403 else None
                 observed.rejected = found.why if found is not None else None
                 if found is None or not found.of_client:
-                    raise upstream_errors.refusal(answer.status, found, credential=destination.secret is not None)
+                    raise upstream_errors.refusal(
+                        answer.status, found, credential=carried.bearer is not None or destination.secret is not None
+                    )
             preconditions.answer(answer)
         except BaseException:
             answer.close()
@@ -614,19 +624,21 @@ class DataPlane:
         return answer
 
     async def _translate(
-        self, admitted: Admitted, translation: Translation, outgoing: Outgoing, sent: Callable[[], None]
+        self, carried: Carried, translation: Translation, outgoing: Outgoing, sent: Callable[[], None]
     ) -> Answer:
         """Forward a call to an upstream that speaks another era of the protocol."""
         if (told := translation.told()) is not None:
             sent()
             return told
+        admitted, bearer = carried.admitted, carried.bearer
         destination, principal = admitted.match.destination, admitted.principal
         idle = admitted.match.endpoint.route.lifetime.idle
-        link = Link(self._client, sent, destination.reach, idle, Holding(self._held, admitted.place.holders))
+        holding = Holding(self._held, admitted.place.holders)
+        link = Link(self._client, sent, destination.reach, idle, holding, bearer)
         if not translation.sessions:
             return await translating.send(translation, outgoing, link)
         whose = destination.id, principal.agent_id, orjson.dumps(principal.person)
-        server = Server(destination.base_url, destination.reach, destination.headers, destination.secret)
+        server = Server(destination.base_url, destination.reach, destination.headers, destination.secret, bearer)
         return await self._sessions.send(whose, server, translation, outgoing, link)
 
     async def close(self) -> None:

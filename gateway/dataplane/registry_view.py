@@ -187,6 +187,7 @@ def destination_of(row: UpstreamRow, secret: Opened, pinned: Pins | None = None)
         headers=orjson.loads(row.headers),
         preset=row.provider,
         reach=row.reach,
+        auth=row.auth,
         published=published,
     )
 

@@ -148,6 +148,8 @@ class Relay:
     async def _without_key(self, answer: Answer) -> None:
         """Read an error, and have what is passed on of it hold no key of the gateway, in its body and its headers."""
         keys, names = answer_headers.keys(self._destination), answer_headers.names(self._destination)
+        if self._carried.bearer is not None:
+            keys = [*keys, *self._carried.bearer.made]
         if not keys and not names:
             return
         pieces, size = [], 0
@@ -178,6 +180,8 @@ class Relay:
     def _response_head(self, answer: Answer, *, whole: bool) -> Headers:
         """The headers that reach the client. The length is among them if the client gets all of the body."""
         headers = answer_headers.passing(answer.headers, self._destination, whole=whole)
+        if self._carried.bearer is not None:
+            headers = [each for each in headers if not any(made in each[1] for made in self._carried.bearer.made)]
         headers.append((b"x-decision-id", self._observed.decision_id.encode()))
         return headers
 

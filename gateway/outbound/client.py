@@ -40,6 +40,11 @@ class Outgoing:
     headers: Mapping[str, str] = field(repr=False)
     body: Body = field(repr=False)
 
+    def with_bearer(self, token: str) -> Outgoing:
+        """The same with this token as its only credential in `Authorization`."""
+        kept = {name: value for name, value in self.headers.items() if name.lower() != "authorization"}
+        return Outgoing(self.method, self.url, {**kept, "Authorization": f"Bearer {token}"}, self.body)
+
     def take_body(self) -> Body:
         """The body, which is not kept here any longer: bodies are large and answers take their time."""
         body, self.body = self.body, b""

@@ -276,6 +276,9 @@ def _again(first: Authorization, principal: Principal, call: Call, ends: float) 
 
 OF_CALLEE: Final = ("callee_unavailable", "callee_refused")
 """Reason codes of a call to another agent that its own side has refused."""
+PERSON_REQUIRED: Final = Verdict(
+    "person_required", reasons=("the agent acts for no person: call with a token that names one",)
+)
 NOT_ENFORCED: Final = "this cannot be enforced: "
 CHANGED_TWICE: Final = Verdict(
     "policy_bad_decision", detail="obligations would change the request that they have changed already"

@@ -346,6 +346,8 @@ def _not_comparable(before: Recorded, entry: Mapping[str, Any], unkept: Sequence
         return "the policies took too long then; they were given more time now"
     if before.code == "limit_exceeded":
         return "the policies allow it; a limit was used up when it was recorded"
+    if before.code == authorization.PERSON_REQUIRED.code and verdict.code in (ALLOWED, APPROVAL):
+        return "the policies allow it; its upstream is called on behalf of persons, and the agent acted for none"
     if before.code in authorization.OF_CALLEE and verdict.code == ALLOWED:
         return "the policies of this side allow it; the agent that was called did not"
     if before.code == APPROVAL and verdict.code == ALLOWED:

@@ -39,6 +39,7 @@ from gateway.http import listener, tls
 from gateway.http.connection import ConnectionLimits
 from gateway.http.health import Health
 from gateway.identity.api_keys import ApiKeys
+from gateway.identity.call_tokens import CallTokens
 from gateway.identity.certificates import Certificates
 from gateway.identity.credentials import Peppers
 from gateway.identity.legacy_keys import LegacyKeys
@@ -197,6 +198,7 @@ class DataWorker:
             clients=self._clients,
             outages=self._outages,
             approvals=Approvals.of_settings(settings, Askings(self._data.registry_db, vault, self._boot)),
+            tokens=CallTokens(self._token_keys, self._deployment),
             sighted=self._sightings.note,
         )
         self._stack.push_async_callback(plane.close)

@@ -17,6 +17,8 @@ from gateway.audit.entry import ACTOR_GATEWAY
 from gateway.data_directory import DataDirectory
 from gateway.dataplane.registry_view import secret_of
 from gateway.errors import GatewayError
+from gateway.identity.call_tokens import Bearer
+from gateway.registry import queries
 from gateway.registry.database import Registry
 from gateway.registry.port import UpstreamRow
 from gateway.registry.upstreams import tools
@@ -67,8 +69,7 @@ class ToolWatch:
 
     async def _look(self, row: UpstreamRow) -> None:
         try:
-            secret = await asyncio.to_thread(self._secret, row)
-            found = await mcp_look.looked(row, secret)
+            found = await mcp_look.looked(row, *await asyncio.to_thread(self._credential, row))
             changes = await asyncio.to_thread(self._observe, row, found.tools, found.protocol)
         except GatewayError as error:
             if self._complaints.get(row.id) != error.message:
@@ -78,8 +79,9 @@ class ToolWatch:
         self._complaints.pop(row.id, None)
         _tell(changes)
 
-    def _secret(self, row: UpstreamRow) -> str | None:
-        return None if row.secret is None else secret_of(row, Vault.load(self._source.keys, self._source))
+    def _credential(self, row: UpstreamRow) -> tuple[str | None, Bearer | None]:
+        secret = None if row.secret is None else secret_of(row, Vault.load(self._source.keys, self._source))
+        return secret, mcp_look.bearer_of(row, self._data.keys, queries.deployment(self._registry))
 
     def _take_in(self, rows: dict[str, UpstreamRow]) -> None:
         waiting = sightings.waiting(self._data.runtime_db)

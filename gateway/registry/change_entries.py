@@ -151,7 +151,7 @@ def emergency_stop(row: EmergencyStop) -> Fields:
 def upstream(row: Upstream) -> Fields:
     named = _of(row, upstream="id", upstream_name="name", secret_version="version")  # noqa: S106
     headers = _of(row, headers_json="headers") if row.headers else {}
-    same = _of(row, "provider", "base_url", "is_default", "reach")
+    same = _of(row, "provider", "base_url", "is_default", "reach", "auth")
     tools = _of(row, "trust") if row.trust else {}
     if row.provider == cards.PROVIDER and row.specification:
         tools = {"published": cards.load(row.specification).agent, "card_json": row.specification}

@@ -40,6 +40,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
+from gateway.identity.call_tokens import KEY
 from gateway.identity.credentials import Method, label
 from gateway.identity.operator_roles import ROLES
 from gateway.outbound.addresses import ANYWHERE
@@ -612,6 +613,8 @@ class Upstream(SQLModel, table=True):
     reach: str = Field(default=ANYWHERE, sa_column_kwargs={"server_default": ANYWHERE})
     # Sent with every call: names in lower case. They are no secrets.
     headers: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False, server_default="{}"))
+    # The kind of its credentials (`identity/call_tokens.py`).
+    auth: str = Field(default=KEY, sa_column_kwargs={"server_default": KEY})
     # Of an MCP server: which of its tools may be called (`mcp/pins.py`), and the revisions that it speaks, once found.
     trust: str | None = None
     protocol: str | None = None

@@ -74,6 +74,8 @@ class UpstreamRow(NamedTuple):
     # Of an MCP server: the tools that may be called (`mcp/pins.py`), and the revisions that it speaks, once found.
     trust: str | None = None
     protocol: str | None = None
+    # The kind of its credentials (`identity/call_tokens.py`).
+    auth: str = "key"
 
 
 class ToolRow(NamedTuple):

@@ -77,7 +77,7 @@ SELECT DISTINCT b.name, b.digest, b.revision, b.entrypoint
 
 _UPSTREAMS = """
 SELECT u.id, o.name, u.name, u.provider, u.base_url, u.is_default, u.secret, u.version, u.specification,
-       u.headers, u.reach, u.trust, u.protocol
+       u.headers, u.reach, u.trust, u.protocol, u.auth
   FROM upstream u JOIN organization o ON o.id = u.organization_id
  ORDER BY u.id
 """

@@ -341,6 +341,8 @@ class UpstreamRecord:
     created_ns: int
     specification: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    # The kind of its credentials: a key of its own or none, or a token of the gateway for each call.
+    auth: str = "key"
     # Of an MCP server: the tools that may be called, and the revision that it speaks, None until that was found.
     trust: str | None = None
     protocol: str | None = None

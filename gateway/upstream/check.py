@@ -1,9 +1,10 @@
 """Trying an upstream before agents depend on it: one harmless request with the stored key (providers.md).
 
 The request is the provider's list of models, which costs nothing and which each family has. It is made as the data
-plane makes its own, with the same client. JSON APIs (`http`) have no request of which that is known, so for them only
-the connection and TLS are tried. No agent calls here, so there is no decision; who had it done is on record before the
-key is used (`control/api/upstreams.py`). The provider's text is shown nowhere: some repeat the key.
+plane makes its own, with the same client. JSON APIs (`http`) have no request of which that is known, and where calls
+have tokens of their own there is no call here, so for them only the connection and TLS are tried. No agent calls here,
+so there is no decision; who had it done is on record before the key is used (`control/api/upstreams.py`). The
+provider's text is shown nowhere: some repeat the key.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Final
 import orjson
 
 from gateway.errors import Denied
+from gateway.identity.call_tokens import KEY
 from gateway.identity.key_scope import MODEL_LIST
 from gateway.outbound.addresses import RefusedAddressError
 from gateway.outbound.client import Outgoing, UpstreamClient
@@ -72,7 +74,7 @@ async def check(upstreams: Iterable[Destination]) -> list[UpstreamCheck]:
 
 
 async def _check(client: UpstreamClient, upstream: Destination) -> UpstreamCheck:
-    asked = _list_of_models(upstream, upstream.secret)
+    asked = _list_of_models(upstream, upstream.secret) if upstream.auth == KEY else None
     tried = f"connect to {upstream.base_url}" if asked is None else f"GET {asked.url}"
     found = UpstreamCheck(name=upstream.name, base_url=upstream.base_url, tried=tried)
     if upstream.fault:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.errors import Denied
+from gateway.identity.call_tokens import Bearer
 from gateway.mcp import eras
 from gateway.outbound.client import Outgoing, UpstreamClient
 from gateway.outbound.connection import UpstreamAnswer
@@ -41,6 +42,8 @@ class Server:
     reach: str
     headers: Mapping[str, str] = field(hash=False)
     secret: str | None = field(repr=False)
+    # Makes a token for each request, if that is its credential; of whichever call begins the conversation.
+    bearer: Bearer | None = field(default=None, repr=False, compare=False)
 
 
 class RefusedError(Exception):
@@ -144,6 +147,8 @@ class Conversation:
             headers["Authorization"] = f"Bearer {self.server.secret}"
         method, body = ("DELETE", b"") if message is None else ("POST", orjson.dumps(message))
         request = Outgoing(method, plain_url(self.server.url), headers, body)
+        if self.server.bearer is not None:
+            request = request.with_bearer(self.server.bearer.token(body))
         return await self.client.send(request, lambda: None, self.server.reach)
 
     async def _message(self, answer: UpstreamAnswer) -> dict[str, Any]:

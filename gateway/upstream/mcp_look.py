@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
 from gateway.errors import Denied, GatewayError
+from gateway.identity.call_tokens import Bearer, CallTokens
+from gateway.identity.token_keys import TokenKeys
 from gateway.outbound.client import UpstreamClient
 from gateway.registry.port import UpstreamRow
 from gateway.upstream.mcp_conversation import STATELESS, Conversation, RefusedError, Server
@@ -36,15 +39,21 @@ class Offered:
     tools: list[dict[str, Any]]
 
 
-def look(server: UpstreamRow, secret: str | None) -> Offered:
+def look(server: UpstreamRow, secret: str | None, bearer: Bearer | None = None) -> Offered:
     """The tools of a server. Blocks; raises `GatewayError` if it cannot be asked, or its answer is no list of tools."""
-    return asyncio.run(looked(server, secret))
+    return asyncio.run(looked(server, secret, bearer))
 
 
-async def looked(server: UpstreamRow, secret: str | None) -> Offered:
+def bearer_of(server: UpstreamRow, keys: Path, deployment: str) -> Bearer | None:
+    """Makes the gateway's own tokens for a look, if those are the server's credentials. `keys` is their directory."""
+    tokens = CallTokens(TokenKeys(keys), deployment)
+    return tokens.of_gateway(server.organization, "mcp.tools.list", server.base_url, server.auth)
+
+
+async def looked(server: UpstreamRow, secret: str | None, bearer: Bearer | None = None) -> Offered:
     """The same on an event loop."""
     client = UpstreamClient(connect_timeout=SECONDS, idle_timeout=SECONDS)
-    place = Server(server.base_url, server.reach, orjson.loads(server.headers), secret)
+    place = Server(server.base_url, server.reach, orjson.loads(server.headers), secret, bearer)
     try:
         async with asyncio.timeout(SECONDS):
             return await _offered(Conversation(client, place))

@@ -21,6 +21,7 @@ from typing import Any
 from gateway.a2a.cards import PROVIDER, Published
 from gateway.errors import Denied, did_you_mean
 from gateway.frozen import frozen
+from gateway.identity.call_tokens import KEY
 from gateway.outbound.addresses import PUBLIC
 from gateway.upstream import wrong_route
 from gateway.upstream.providers.base import Endpoint, Provider
@@ -54,6 +55,8 @@ class Destination:
     reach: str = PUBLIC
     # Sent with every call.
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
+    # The kind of its credentials (`identity/call_tokens.py`).
+    auth: str = KEY
     # The agent behind it, which others may call if its side lets them; None for any other upstream.
     published: Published | None = field(default=None, hash=False)
     # Results that others have worked out from the rest, by a name of theirs, so that it is done once for all requests.

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from gateway.errors import Denied
+from gateway.identity.call_tokens import Bearer
 from gateway.outbound.client import Outgoing, UpstreamClient
 from gateway.outbound.connection import Answer, UpstreamAnswer
 from gateway.upstream import sse
@@ -105,8 +106,12 @@ class Link:
     reach: str
     idle: float | None
     holding: Holding
+    # Its tokens, if the upstream gets one with each request.
+    bearer: Bearer | None = None
 
     async def send(self, request: Outgoing) -> UpstreamAnswer:
+        if self.bearer is not None:
+            request = request.with_bearer(self.bearer.token(request.body))
         return await self.client.send(request, self.sent, self.reach, self.idle)
 
 

@@ -19,6 +19,7 @@ from gateway.control.operation import Answer, Ask, Operation, Page, PageQuery, R
 from gateway.control.problems import Problem
 from gateway.dataplane.registry_view import destination_of, opened, provider_of, secret_of
 from gateway.errors import GatewayError
+from gateway.identity.call_tokens import Bearer
 from gateway.mcp import pins
 from gateway.outbound import addresses
 from gateway.registry import names, queries
@@ -29,6 +30,7 @@ from gateway.registry.records import UpstreamRecord
 from gateway.registry.upstreams.changes import add_upstream, remove_upstream, use
 from gateway.secrets.vault import Vault
 from gateway.upstream import check as checks
+from gateway.upstream import mcp_look
 from gateway.upstream import operations as upstream_operations
 from gateway.upstream.check import UpstreamCheck
 from gateway.upstream.operations import UpstreamOperation
@@ -55,6 +57,11 @@ class UpstreamBody(Reasoned):
         None,
         description="Of an MCP server: the tools that may be called, which are approved ones, also those of its first "
         "list (the usual), or all.",
+    )
+    auth: Literal["key", "token", "on_behalf_of"] = Field(
+        "key",
+        description="The credential of its calls: its key, if it has one; or a token of the gateway for each call, in "
+        "the name of the agent, or of the person for whom the agent acts.",
     )
     openapi: dict[str, Any] | None = Field(
         None, description="The OpenAPI 3 document of a JSON API, as an object; only for the provider http."
@@ -122,7 +129,7 @@ def _put(ask: Ask[UpstreamBody], registry: Any, name: str, *, replace: bool) -> 
         base_url=url,
         replace=replace,
         specification=None if given.openapi is None else api.dump(openapi.api_of(given.openapi)),
-        **given.model_dump(include={"provider", "secret", "default", "insecure", "headers", "trust", "reason"}),
+        **given.model_dump(include={"provider", "secret", "default", "insecure", "headers", "trust", "auth", "reason"}),
     )
 
 
@@ -197,14 +204,15 @@ def _checked(ask: Ask[Reasoned], upstreams: Sequence[str]) -> list[UpstreamCheck
     return asyncio.run(checks.check([_destination(row, ask.context.vault) for row in rows]))
 
 
-def mcp_server(ask: Ask[Reasoned], name: str) -> tuple[UpstreamRow, str | None]:
-    """An MCP server, and its secret. That it is used has its entry in the outbox."""
+def mcp_server(ask: Ask[Reasoned], name: str) -> tuple[UpstreamRow, str | None, Bearer | None]:
+    """An MCP server, and its credential. That it is used has its entry in the outbox."""
     if _named(ask, name).provider != pins.PROVIDER:
         raise GatewayError(
             "no_mcp_server", f"upstream `{name}` is no MCP server", subject=name, hint="name one that is"
         )
     [row] = use(ask.change(), **ask.by, upstreams=[name], reason=ask.body.reason)
-    return row, secret_of(row, ask.context.vault)
+    bearer = mcp_look.bearer_of(row, ask.context.data.keys, queries.deployment(ask.registry))
+    return row, secret_of(row, ask.context.vault), bearer
 
 
 def _destination(row: UpstreamRow, vault: Vault) -> Destination:

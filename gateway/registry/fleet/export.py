@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from gateway.identity.call_tokens import KEY
 from gateway.registry import queries
 from gateway.registry.database import Registry
 from gateway.registry.fleet import agent_item, key_items, settings_item
@@ -120,7 +121,8 @@ def _agent(item: dict[str, Any], living: Collection[str]) -> dict[str, Any]:
 
 
 def _upstream(record: UpstreamRecord) -> dict[str, Any]:
-    shown = {"default": record.default, "headers": record.headers, "trust": record.trust}
+    auth = "" if record.auth == KEY else record.auth
+    shown = {"default": record.default, "headers": record.headers, "auth": auth, "trust": record.trust}
     return {"name": record.name, "provider": record.provider, "base_url": record.base_url, **_compact(shown)}
 
 

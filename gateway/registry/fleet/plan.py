@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, Protocol, cast
 from sqlmodel import select
 
 from gateway.errors import GatewayError, UnknownError, did_you_mean
+from gateway.identity.call_tokens import KEY
 from gateway.registry import names, queries
 from gateway.registry.agents import versions as agent_versions
 from gateway.registry.database import Registry
@@ -26,6 +27,7 @@ from gateway.registry.organizations import queries as tenants
 from gateway.registry.organizations import teams
 from gateway.registry.queries import reading
 from gateway.registry.records import BindingRecord, RouteRecord, SubjectKind, UpstreamRecord
+from gateway.registry.upstreams.changes import check_auth
 from gateway.registry.upstreams.tools import check_trust
 from gateway.secrets.vault import Vault
 
@@ -407,11 +409,13 @@ class Planner:
             "default": item.get("default", before.default if before else False),
             "specification": specification if provider == "http" else None,
             "insecure": item.get("insecure", False),
+            "auth": check_auth(item.get("auth", before.auth if before and "key" not in item else KEY), secret),
             "trust": check_trust(provider, item.get("trust", before.trust if before else None)),
             "name": name,
         }
         if before is None:
-            changes = (f"{full['provider']} at {full['base_url']}", *(() if secret else ("without a key",)))
+            credential = () if secret else ("without a key",) if full["auth"] == KEY else (f"auth: {full['auth']}",)
+            changes = (f"{full['provider']} at {full['base_url']}", *credential)
             return Step(action="add", noun="upstream", name=name, changes=changes, line=line, item=full, secret=secret)
         if before.default and not full["default"] and not another_default:
             raise GatewayError("invalid_default", "there would be no default", hint="say `default: true` of another")
@@ -420,7 +424,7 @@ class Planner:
         if "key" in item:
             same = hmac.compare_digest((secret or "").encode(), (old or "").encode())
             changes += () if same or not self._compare_secrets else ("another key" if secret else "no key",)
-        else:
+        elif full["auth"] == KEY:
             if old is not None and (before.provider, before.base_url) != (full["provider"], full["base_url"]):
                 raise GatewayError("invalid_key", "another address needs its key again", hint="say where `key` is")
             secret = old
@@ -461,7 +465,7 @@ def _binding_changes(before: BindingRecord, item: Mapping[str, Any]) -> tuple[st
 
 
 def _upstream_changes(before: UpstreamRecord, wanted: Mapping[str, Any]) -> tuple[str, ...]:
-    shown = ("provider", "base_url", "headers", "trust", "default")
+    shown = ("provider", "base_url", "headers", "auth", "trust", "default")
     there = {name: getattr(before, name) for name in shown}
     # If another becomes the default, this one loses it without a change of its own.
     changes = {name: wanted[name] for name in shown if name != "default" or wanted[name]}

@@ -11,6 +11,7 @@ from sqlmodel import col, select
 from gateway.a2a import cards
 from gateway.errors import GatewayError, Hint
 from gateway.identifiers import new_id
+from gateway.identity.call_tokens import KEY, KINDS
 from gateway.mcp.pins import PROVIDER
 from gateway.registry import change_entries, names, outbox
 from gateway.registry import change_entries as entries
@@ -44,13 +45,15 @@ def add_upstream(
     specification: str | None = None,
     headers: Mapping[str, str] | None = None,
     trust: str | None = None,
+    auth: str = KEY,
     reason: str = "",
 ) -> UpstreamRecord:
     """A destination with its secret, sealed; `replace` gives an existing one another secret, URL and all the rest.
 
     `specification` has the operations of a JSON API (provider `http`), or the agent that is published (`a2a`).
     `headers` go with every call and are no secrets.
-    `trust` says which tools of an MCP server may be called (`tools.py`); None leaves that as it is.
+    `trust` says which tools of an MCP server may be called (`tools.py`); None leaves that as it is. `auth` is the kind
+    of its credentials: with any other than `KEY` there is no secret.
 
     The first upstream of an organization is its default, whatever `default` says: `/v1/…` should lead somewhere. An MCP
     server and a published agent have no such path, so they are none by themselves.
@@ -60,6 +63,7 @@ def add_upstream(
     base_url = names.check_base_of(provider, names.check_base_url(base_url, insecure=insecure))
     headers = names.check_headers(provider, headers or {})
     check_trust(provider, trust)
+    check_auth(auth, secret)
     if provider == cards.PROVIDER and specification is None:
         raise GatewayError(
             "invalid_provider",
@@ -99,7 +103,7 @@ def add_upstream(
         trust = trust or (row.trust if row.provider == provider else None)
         row.provider, row.base_url, row.updated_ns = provider, base_url, now
         row.specification = specification
-        row.headers, row.trust = headers, check_trust(provider, trust)
+        row.headers, row.trust, row.auth = headers, check_trust(provider, trust), auth
         row.reach = operators.reach_of(session, tenant.name, actor)
         first = provider not in _NO_DEFAULT and all(each.provider in _NO_DEFAULT for each in others)
         row.is_default = default or row.is_default or first
@@ -108,6 +112,18 @@ def add_upstream(
         session.add(row)
         outbox.add_change(session, tenant, actor, what, entries.upstream(row), reason)
         return upstream_record(tenant, row)
+
+
+def check_auth(auth: str, secret: str | None) -> str:
+    """A kind of credentials that goes with this secret."""
+    if auth not in KINDS:
+        raise GatewayError(
+            "invalid_auth", f"the credentials must be one of {', '.join(KINDS)}", hint="the usual is key"
+        )
+    if auth != KEY and secret is not None:
+        what = "an upstream that gets a token of the gateway with each call has no key of its own"
+        raise GatewayError("invalid_auth", what, hint="leave the key out")
+    return auth
 
 
 def remove_upstream(

@@ -12,6 +12,7 @@ from gateway.control.dashboard.changes import Form, Input, Known, pages_of
 from gateway.control.dashboard.door import View
 from gateway.control.dashboard.shown import Found, ShownPage
 from gateway.control.dashboard.tables import Column, Table
+from gateway.identity.call_tokens import KINDS
 from gateway.registry.names import PROVIDERS
 from gateway.registry.upstreams.tools import MODES
 
@@ -115,6 +116,12 @@ _FORMS: Final = [
             Input(name="base_url", title="Address", hint="Where its API begins; empty: the provider's own."),
             _SECRET,
             Input(name="headers", hint="One a line, NAME=VALUE, sent with every call; no secrets."),
+            Input(
+                name="auth",
+                title="Credential of its calls",
+                hint="Its key, or a token of the gateway for each call: of the agent, or of the person it acts for.",
+                choices=KINDS,
+            ),
             Input(name="trust", title="Tools that may be called", hint="Of an MCP server alone.", choices=("", *MODES)),
             "default",
             "insecure",
