@@ -43,6 +43,15 @@ def publish(
         Path | None,
         typer.Option("--key-file", metavar="FILE", help="A token that the gateway shows there; - is standard input."),
     ] = None,
+    auth: Annotated[
+        str | None,
+        typer.Option(
+            "--auth",
+            metavar="KIND",
+            help="Show a token of the gateway there for each call instead: `token` names the agent that calls, "
+            "`on_behalf_of` the person for whom that acts.",
+        ),
+    ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow plain HTTP to another machine.")] = False,
 ) -> None:
     """Publish an agent: others can call it through the gateway, if the policies of both sides allow it.
@@ -55,6 +64,7 @@ def publish(
         "description": description,
         "skills": [_skill(each) for each in skill or []],
         "secret": None if key_file is None else files.text(key_file, _MAX_KEYS, code="invalid_key"),
+        "auth": auth or "key",
         "insecure": insecure,
     }
     found = ask.send("POST", "agents", agent, "publish", body=body)

@@ -582,8 +582,14 @@ class DataPlane:
         if self._tracer is not None:
             self._tracer.forward(observed, headers)
         if destination.auth != KEY:
-            decision, audience = observed.decision_id, destination.base_url
-            carried.bearer = self._tokens.of_call(admitted.principal, call, decision, audience, destination.auth)
+            carried.bearer = self._tokens.of_call(
+                admitted.principal,
+                call,
+                observed.decision_id,
+                destination.base_url,
+                destination.auth,
+                "" if carried.received is None else carried.received[0],
+            )
         outgoing = destination.provider.prepare(call, destination.base_url, destination.secret, headers)
         translation = destination.provider.translation(call) if call.translated else None
         del call  # it holds the body, which nobody needs while the provider thinks

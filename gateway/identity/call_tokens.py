@@ -74,8 +74,13 @@ class CallTokens:
         self._keys = keys
         self._deployment = deployment
 
-    def of_call(self, principal: Principal, call: Call, decision: str, audience: str, kind: str) -> Bearer:
-        """The tokens of a call that was decided. `audience` is the URL of the server that it is for."""
+    def of_call(
+        self, principal: Principal, call: Call, decision: str, audience: str, kind: str, callee_decision: str = ""
+    ) -> Bearer:
+        """The tokens of a call that was decided. `audience` is the URL of the server that it is for.
+
+        `callee_decision` is the decision of the other side of a call to an agent.
+        """
         claims: dict[str, Any] = {
             "iss": self._deployment,
             "aud": audience,
@@ -88,6 +93,8 @@ class CallTokens:
         }
         if call.tool is not None:
             claims["tool"] = call.tool.name
+        if callee_decision:
+            claims["callee_decision"] = callee_decision
         delegators = [each["id"] for each in principal.document["delegation"]]
         if kind == ON_BEHALF_OF:
             if principal.person is None:  # policies have not been asked about such a call

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from pydantic import BaseModel, Field
@@ -42,6 +42,11 @@ class Publication(Reasoned):
 
     endpoint: str = Field(description="The URL at which the agent takes A2A requests from the gateway.")
     secret: Secret | None = Field(None, description="The bearer token that the gateway shows there; null for none.")
+    auth: Literal["key", "token", "on_behalf_of"] = Field(
+        "key",
+        description="What the gateway shows there: the secret, if there is one; or a token of its own for each call, "
+        "in the name of the agent that calls, or of the person for whom that acts.",
+    )
     description: str = Field("", description="What it does, for those who may call it.")
     skills: list[SkillBody] = Field([], description="What it can be asked for.")
     insecure: bool = Field(False, description="Allow plain HTTP to another machine.")
@@ -59,7 +64,7 @@ def publish(ask: Ask[Publication]) -> Answer:
         **ask.by,
         agent=ask.path["agent"],
         skills=[Skill(each.id, each.name, each.description, tuple(each.tags)) for each in given.skills],
-        **given.model_dump(include={"endpoint", "secret", "description", "insecure", "reason"}),
+        **given.model_dump(include={"endpoint", "secret", "auth", "description", "insecure", "reason"}),
     )
     return Answer(body=_published(ask))
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from gateway.a2a import cards
 from gateway.a2a.cards import MAX_SKILLS, Published, Skill
 from gateway.errors import ConflictError, GatewayError, Hint, UnknownError
+from gateway.identity.call_tokens import KEY
 from gateway.registry import names, queries
 from gateway.registry.database import Registry
 from gateway.registry.queries import find_living, reading, upstream_or_none
@@ -30,12 +31,13 @@ def publish(
     secret: str | None,
     description: str = "",
     skills: Sequence[Skill] = (),
+    auth: str = KEY,
     insecure: bool = False,
     reason: str = "",
 ) -> UpstreamRecord:
     """Let others call an agent at its endpoint, if its side and theirs allow it; again with what has changed.
 
-    `secret` is what the gateway shows there, None for nothing.
+    `secret` is what the gateway shows there, None for nothing, or for tokens of calls (`auth`).
     """
     if len(skills) > MAX_SKILLS:
         raise GatewayError("invalid_skill", f"a card has at most {MAX_SKILLS} skills", hint="leave some out")
@@ -67,6 +69,7 @@ def publish(
         provider=cards.PROVIDER,
         base_url=endpoint,
         secret=secret,
+        auth=auth,
         insecure=insecure,
         replace=True,
         specification=cards.dump(published),

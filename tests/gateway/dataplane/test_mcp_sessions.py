@@ -28,7 +28,8 @@ Handler = Callable[[Seen, asyncio.StreamWriter], Awaitable[None]]
 class Older:
     """An older server behind the gateway. `then` answers what is no matter of sessions."""
 
-    def __init__(self, gateway: Gateway, *, named: bool = True) -> None:
+    def __init__(self, gateway: Gateway, *, named: bool = True, secret: str | None = SECRET) -> None:
+        self.secret = secret
         self.named = named
         self.sessions: list[str] = []
         self.made = 0
@@ -53,7 +54,7 @@ class Older:
             return
         self.asked.append({**asked, "session": session})
         if asked.get("method") == "initialize":
-            assert seen.headers["authorization"] == f"Bearer {SECRET}"
+            assert self.secret is None or seen.headers["authorization"] == f"Bearer {self.secret}"
             self.made += 1
             self.sessions.append(f"s-{self.made}")
             found = {"protocolVersion": OLD, "capabilities": {"tools": {"listChanged": True}, "logging": {}}}
