@@ -161,7 +161,7 @@ def test_an_upstreams_key_is_sealed_and_never_shown(at: Run, home: Home) -> None
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["openai"], "give one of --key-env VARIABLE, --key-file FILE and --no-key"),
+        (["openai"], "give one of --key-env VARIABLE, --key-file FILE, --auth KIND and --no-key"),
         (
             ["openai", "--key-env", "NOT_SET"],
             "environment variable `NOT_SET` is not set: type `export NOT_SET=…` first",

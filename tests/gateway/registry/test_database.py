@@ -372,7 +372,7 @@ def test_a_registry_of_the_first_revision_is_migrated(home: Home) -> None:
     execute(home, "DROP TABLE upstream_tool")
     for table, column in (
         *(("webhook", each) for each in ("shape", "team", "owner")),
-        *(("upstream", each) for each in ("trust", "protocol")),
+        *(("upstream", each) for each in ("auth", "trust", "protocol")),
     ):
         execute(home, f"ALTER TABLE {table} DROP COLUMN {column}")
     for index in ("agent_organization", "agent_owner", "agent_team", "binding_in_force", "usage_limit_in_force"):
