@@ -12,7 +12,7 @@ import typer
 from gateway.cli import files, options, output, signing_keys
 from gateway.cli.asking import App, ChangingOf, Everywhere, Of
 from gateway.cli.key_rotation import rotate
-from gateway.cli.options import Expires, OnlyActions, OnlyModels, OnlyNetworks
+from gateway.cli.options import Expires, OnlyActions, OnlyModels, OnlyNetworks, OnlyUpstreams
 from gateway.cli.signing_keys import key_body, last_use, shown_scope, with_text
 from gateway.errors import GatewayError
 
@@ -136,16 +136,17 @@ def create(
     action: OnlyActions = None,
     model: OnlyModels = None,
     network: OnlyNetworks = None,
+    upstream: OnlyUpstreams = None,
     out: options.SecretOut = None,
 ) -> None:
     """Create a key. It is printed once, alone on standard output, and cannot be shown again.
 
-    An agent may have two live keys, so that one can replace the other without a gap. With --action, --model or
-    --network the key is for a part of what its agent may do; policies are asked all the same.
+    An agent may have two live keys, so that one can replace the other without a gap. With --action, --model,
+    --network or --upstream the key is for a part of what its agent may do; policies are asked all the same.
     """
     if (agent is None) == (named is None):
         raise typer.BadParameter("name the agent, once" if agent else "say whose key: `gateway keys create AGENT`")
-    body = key_body(agent or named or "", expires, action, model, network)
+    body = key_body(agent or named or "", expires, action, model, network, upstream)
     with ask.gateway() as gateway, files.secret_file(out) as put:
         made = with_text(gateway.send("POST", "keys", body=body))
         put(made["key"])
@@ -169,12 +170,13 @@ def add_spiffe(
     action: OnlyActions = None,
     model: OnlyModels = None,
     network: OnlyNetworks = None,
+    upstream: OnlyUpstreams = None,
 ) -> None:
     """Let clients whose certificate has this SPIFFE ID be an agent. They need no key.
 
     The gateway must have the settings tls_cert, tls_key and client_ca. See docs/how-to/identity/mtls.md.
     """
-    body = key_body(agent, expires, action, model, network) | {"spiffe_id": name}
+    body = key_body(agent, expires, action, model, network, upstream) | {"spiffe_id": name}
     made = ask.send("POST", "keys", "spiffe", body=body)
     ask.show(made.without("status", "last_used"), f"added {made['key_id']} ({made['id']}) to agent {made['agent']}")
 

@@ -61,6 +61,10 @@ OnlyNetworks = Annotated[
     list[str] | None,
     typer.Option("--network", metavar="CIDR", help="Only from this network, 10.0.0.0/8; may be repeated."),
 ]
+OnlyUpstreams = Annotated[
+    list[str] | None,
+    typer.Option("--upstream", metavar="NAME", help="Only for this upstream, such as an MCP server; may be repeated."),
+]
 ReplaceRevoked = Annotated[
     bool, typer.Option("--replace-revoked", help="Let a new agent have the name of one that was revoked.")
 ]

@@ -12,7 +12,7 @@ import typer
 
 from gateway.cli import files, output
 from gateway.cli.asking import ChangingOf
-from gateway.cli.options import Expires, OnlyActions, OnlyModels, OnlyNetworks
+from gateway.cli.options import Expires, OnlyActions, OnlyModels, OnlyNetworks, OnlyUpstreams
 
 if TYPE_CHECKING:
     from gateway.identity.message_signatures import PrivateKey, PublicKey
@@ -30,12 +30,13 @@ def key_body(
     action: Sequence[str] | None,
     model: Sequence[str] | None,
     network: Sequence[str] | None,
+    upstream: Sequence[str] | None,
 ) -> dict[str, Any]:
     """The agent of a new key, its lifetime, and its scope; None: for ever, and for everything."""
     from gateway.identity.key_scope import scope
 
     found = {"agent": agent, "expires_in": output.seconds(expires)}
-    scoped = scope(action or (), model or (), network or ())
+    scoped = scope(action or (), model or (), network or (), upstream or ())
     return found if scoped is None else found | {"scope": scoped.document()}
 
 
@@ -93,6 +94,7 @@ def add_public(
     action: OnlyActions = None,
     model: OnlyModels = None,
     network: OnlyNetworks = None,
+    upstream: OnlyUpstreams = None,
 ) -> None:
     """Add the public key of an agent that signs its requests. Its private half stays where the agent runs.
 
@@ -114,7 +116,7 @@ def add_public(
         key = public_keys.read_public(file)
     prove = _proof(private, ask.organization, agent) if private is not None else (lambda _: proof) if proof else None
     with ask.gateway() as gateway:
-        made = _added(gateway, key, key_body(agent, expires, action, model, network), prove)
+        made = _added(gateway, key, key_body(agent, expires, action, model, network, upstream), prove)
     ask.show(made, f"added public key {made['key_id']} ({made['id']}) to agent {made['agent']}")
 
 
@@ -170,6 +172,7 @@ def generate(
     action: OnlyActions = None,
     model: OnlyModels = None,
     network: OnlyNetworks = None,
+    upstream: OnlyUpstreams = None,
 ) -> None:
     """Make a key pair with which an agent signs its requests. The private key is written to a file, mode 0600.
 
@@ -178,7 +181,7 @@ def generate(
     from gateway.identity import public_keys
     from gateway.identity.message_signatures import thumbprint
 
-    body = key_body(agent or "", expires, action, model, network)
+    body = key_body(agent or "", expires, action, model, network, upstream)
     key = public_keys.generate("ed25519" if key_type is KeyType.ED25519 else "p256")
     public = key.public_key()
     if agent is None:

@@ -155,7 +155,7 @@ class _Court:
         principal = principal_of(row, "", 0, key.method)
         panel = authorization.panel(principal, self._active, self._policies)
         scope = principal.scope and replace(principal.scope, networks=())
-        panel = authorization.within_scope(panel, scope, call.action, call.models, None)
+        panel = authorization.within_scope(panel, scope, call, call.models, None)
         ends = time.monotonic() + _SECONDS
         found = judge(panel, principal, call, self._at_ns, described, ends).authorization
         judged = list(self._judged(agent, panel, found)) if found.panel.refusal is None else []

@@ -153,7 +153,7 @@ class DryRun:
         clock: Mapping[str, Any] | None = None,
     ) -> Trial:
         judges, epoch = await self._judges(principal)
-        judges = authorization.within_scope(judges, principal.scope, call.action, models, peer)
+        judges = authorization.within_scope(judges, principal.scope, call, models, peer)
         upstream = "" if destination is None else destination.id
         foreign = await self._references.foreign(principal.organization, upstream, principal.agent_id, call.references)
         judged = judge(

@@ -71,7 +71,9 @@ class Guarded:
     def _shown(self, call: Call) -> Shown:
         """Ask about a call whose content nobody knows."""
         scope = self._principal.scope
-        if scope is not None and replace(scope, networks=()).outside(call.action, call.models, None):
+        if scope is not None and authorization.scope_verdict(
+            replace(scope, networks=()), call.action, call.models, None, authorization.upstream_of(call)
+        ):
             return Shown.NO
         known, tool = self._known, call.tool
         key = None if tool is None else (tool.name, tool.digest, tool.state, tool.approved)

@@ -344,7 +344,7 @@ class DataPlane:
                 call = replace(call, agent=callee.document)
             judges = authorization.panel(principal, active, self._policies)
             named, peer = reading.models, admitted.request.peer
-            judges = authorization.within_scope(judges, principal.scope, call.action, named, peer)
+            judges = authorization.within_scope(judges, principal.scope, call, named, peer)
             foreign = await self._reader.foreign(principal, match, call)
             kept = await self._reader.kept(principal, match, call)
             observed.judging_ns = time.monotonic_ns()

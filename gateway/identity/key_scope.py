@@ -1,8 +1,8 @@
 """The scope of a key: what it may be used for, of all that its agent may do.
 
-A scope only takes away. Policies are asked about a call that is inside, as about any other. Each of the three parts is
-a list; an empty one does not restrict. Actions and models are whole names, or beginnings that end in `*`; networks are
-those that the connection must come from.
+A scope only takes away. Policies are asked about a call that is inside, as about any other. Each of the four parts is
+a list; an empty one does not restrict. Actions, models and upstreams are whole names, or beginnings that end in `*`;
+networks are those that the connection must come from. A published agent is the upstream `ORGANIZATION/AGENT`.
 
 A call that names several models needs each of them inside. One that names none is inside a scope with models only if
 the scope lists its action by its whole name, or if it asks for the list of models, of which the client gets only those
@@ -32,6 +32,7 @@ MAX_NAMES: Final = 32
 
 _PATTERN: Final = re.compile(r"[!-)+-~]{1,200}\*?")
 _SHOWN: Final = 4  # named in one reason
+_PARTS: Final = ("actions", "models", "networks", "upstreams")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +42,17 @@ class KeyScope:
     actions: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
+    upstreams: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         return orjson.dumps(self.document()).decode()
 
     def document(self) -> dict[str, list[str]]:
-        parts = {"actions": self.actions, "models": self.models, "networks": self.networks}
-        return {name: list(part) for name, part in parts.items() if part}
+        parts = zip(_PARTS, (self.actions, self.models, self.networks, self.upstreams), strict=True)
+        return {name: list(part) for name, part in parts if part}
 
-    def outside(self, action: str, models: Sequence[str], peer: str | None) -> str:
+    def outside(self, action: str, models: Sequence[str], peer: str | None, upstream: str = "") -> str:
         """The reason why a call is outside, in words for the client; empty if it is inside.
 
         `peer` is the address that the connection comes from, or None if that is not known. The networks are not told:
@@ -61,6 +63,8 @@ class KeyScope:
             return f"this key may be used from certain networks only, and the request comes {where}"
         if self.actions and not _matches(action, self.actions):
             return f"this key is for {_listed(self.actions)} only, and the request is {action}"
+        if self.upstreams and not _matches(upstream, self.upstreams):
+            return f"this key is for the upstreams {_listed(self.upstreams)} only, and the request is for {upstream}"
         if not self.models:
             return ""
         only = f"this key is for the models {_listed(self.models)} only"
@@ -74,12 +78,18 @@ class KeyScope:
         return not self.models or _matches(model, self.models)
 
 
-def scope(actions: Iterable[str] = (), models: Iterable[str] = (), networks: Iterable[str] = ()) -> KeyScope | None:
+def scope(
+    actions: Iterable[str] = (),
+    models: Iterable[str] = (),
+    networks: Iterable[str] = (),
+    upstreams: Iterable[str] = (),
+) -> KeyScope | None:
     """The scope of these parts; None if nothing restricts. Raises `GatewayError` (`invalid_scope`)."""
     made = KeyScope(
         tuple(_pattern("action", each) for each in dict.fromkeys(actions)),
         tuple(_pattern("model", each) for each in dict.fromkeys(models)),
         tuple(dict.fromkeys(str(_network(each)) for each in networks)),
+        tuple(_pattern("upstream", each) for each in dict.fromkeys(upstreams)),
     )
     for name, part in made.document().items():
         if len(part) > MAX_NAMES:
@@ -92,10 +102,9 @@ def parse(text: str | None) -> KeyScope | None:
     if text is None or text == "null":
         return None
     document: Any = orjson.loads(text)
-    parts = ("actions", "models", "networks")
-    if not isinstance(document, dict) or not document.keys() <= set(parts):
+    if not isinstance(document, dict) or not document.keys() <= set(_PARTS):
         raise ValueError("not the scope of a key")
-    found = [document.get(name, []) for name in parts]
+    found = [document.get(name, []) for name in _PARTS]
     if not all(isinstance(part, list) and all(isinstance(each, str) for each in part) for part in found):
         raise ValueError("not the scope of a key")
     return KeyScope(*map(tuple, found))
@@ -173,7 +182,7 @@ def _invalid(message: str, hint: str) -> GatewayError:
     return GatewayError("invalid_scope", message, hint=hint)
 
 
-_EXAMPLES: Final = {"action": "`chat.completions`", "model": "`gpt-4o*`"}
+_EXAMPLES: Final = {"action": "`chat.completions`", "model": "`gpt-4o*`", "upstream": "`github`"}
 
 
 def _listed(names: Sequence[str]) -> str:

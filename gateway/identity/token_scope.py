@@ -1,7 +1,8 @@
 """The scope of a token: what it may be used for, as text and in relation to the scopes that it came from.
 
 The text is OAuth's (RFC 6749, section 3.3): words with a space between them, in any order. A word is an action, such as
-`chat.completions`, or `model:` and a model's name; both may be beginnings that end in `*`. No word of a sort means that
+`chat.completions`, or `model:` and a model's name, or `upstream:` and an upstream's; each may be a beginning that ends
+in `*`. No word of a sort means that
 there is no restriction of that sort. Scopes only shrink on their way from a key over tokens to further tokens.
 """
 
@@ -18,6 +19,7 @@ EVERYTHING: Final = KeyScope()
 MAX_LENGTH: Final = 2048
 
 _MODEL = "model:"
+_UPSTREAM = "upstream:"
 
 
 def parse(text: str) -> KeyScope:
@@ -26,12 +28,14 @@ def parse(text: str) -> KeyScope:
         raise GatewayError("invalid_scope", f"the scope is longer than {MAX_LENGTH} characters")
     words = text.split(" ") if text else []
     models = [each.removeprefix(_MODEL) for each in words if each.startswith(_MODEL)]
-    actions = [each for each in words if not each.startswith(_MODEL)]
-    return key_scope.scope(actions, models) or EVERYTHING
+    upstreams = [each.removeprefix(_UPSTREAM) for each in words if each.startswith(_UPSTREAM)]
+    actions = [each for each in words if not each.startswith((_MODEL, _UPSTREAM))]
+    return key_scope.scope(actions, models, upstreams=upstreams) or EVERYTHING
 
 
 def text(scope: KeyScope) -> str:
-    return " ".join([*scope.actions, *(_MODEL + each for each in scope.models)])
+    named = (*(_MODEL + each for each in scope.models), *(_UPSTREAM + each for each in scope.upstreams))
+    return " ".join([*scope.actions, *named])
 
 
 def fits(scope: KeyScope) -> bool:
@@ -50,13 +54,19 @@ def narrowed(parents: Iterable[KeyScope | None], wanted: KeyScope | None) -> Key
     """
     actions: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    upstreams: tuple[str, ...] = ()
     for parent in parents:
         if parent is not None:
             actions = _common(actions, parent.actions, "actions")
             models = _common(models, parent.models, "models")
+            upstreams = _common(upstreams, parent.upstreams, "upstreams")
     if wanted is None:
-        return KeyScope(actions, models)
-    return KeyScope(_inside(wanted.actions, actions, "action"), _inside(wanted.models, models, "model"))
+        return KeyScope(actions, models, upstreams=upstreams)
+    return KeyScope(
+        _inside(wanted.actions, actions, "action"),
+        _inside(wanted.models, models, "model"),
+        upstreams=_inside(wanted.upstreams, upstreams, "upstream"),
+    )
 
 
 def _common(first: tuple[str, ...], second: tuple[str, ...], what: str) -> tuple[str, ...]:

@@ -145,21 +145,30 @@ def panel(principal: Principal, active: ActiveSet, cache: PolicyCache, *, receiv
         return Panel(active.activation_id, active.commit, refusal=verdict, shadows=shadows)
 
 
-def within_scope(judges: Panel, scope: KeyScope | None, action: str, models: Sequence[str], peer: str | None) -> Panel:
+def within_scope(judges: Panel, scope: KeyScope | None, call: Call, models: Sequence[str], peer: str | None) -> Panel:
     """The panel for a call with a key of this scope: nobody is asked about a call outside, and it is refused.
 
     `models` are those that the client names. A route's names of them at its upstream, and models that policies put in
     their place, are not the client's choice. `peer` is the address that the request comes from.
     """
-    verdict = scope_verdict(scope, action, models, peer)
+    if scope is None:
+        return judges
+    verdict = scope_verdict(scope, call.action, models, peer, upstream_of(call))
     if verdict is None:
         return judges
     return Panel(judges.activation_id, judges.commit, refusal=verdict)
 
 
-def scope_verdict(scope: KeyScope | None, action: str, models: Sequence[str], peer: str | None) -> Verdict | None:
+def upstream_of(call: Call) -> str:
+    """The upstream of a call as scopes name it; a published agent with its organization."""
+    return call.upstream if call.agent is None else f"{call.agent['organization']}/{call.agent['name']}"
+
+
+def scope_verdict(
+    scope: KeyScope | None, action: str, models: Sequence[str], peer: str | None, upstream: str
+) -> Verdict | None:
     """The refusal of a call that is outside of its key's scope; None for one inside."""
-    outside = scope.outside(action, models, peer) if scope is not None else ""
+    outside = scope.outside(action, models, peer, upstream) if scope is not None else ""
     return Verdict("key_scope", reasons=(outside,)) if outside else None
 
 

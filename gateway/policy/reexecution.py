@@ -168,7 +168,10 @@ def _outside_scope(entry: Mapping[str, Any]) -> Verdict | None:
     if not isinstance(action, str):
         return None
     models = _document(entry, "models_json", []) or ([model] if isinstance(model, str) else [])
-    found = authorization.scope_verdict(scope, action, models, peer if isinstance(peer, str) else None)
+    upstream = str(entry.get("upstream", ""))
+    if isinstance(entry.get("callee_name"), str):
+        upstream = f"{entry.get('callee_organization')}/{entry['callee_name']}"
+    found = authorization.scope_verdict(scope, action, models, peer if isinstance(peer, str) else None, upstream)
     return Verdict(ALLOWED) if found is None and entry.get("reason") == "key_scope" else found
 
 

@@ -156,8 +156,8 @@ class KeyRecord:
 
     For an adopted key of a provider it says whose it is.
 
-    `scope` has the parts that restrict it (`actions`, `models`, `networks`); None if it is for all that its agent may
-    do. `replaced_by` is the id of the key that a rotation made in its place.
+    `scope` has the parts that restrict it (`actions`, `models`, `networks`, `upstreams`); None if it is for all that
+    its agent may do. `replaced_by` is the id of the key that a rotation made in its place.
     """
 
     id: str

@@ -40,6 +40,7 @@ class KeyScopeBody(Body):
     actions: list[str] = Field(default_factory=list)
     models: list[str] = Field(default_factory=list)
     networks: list[str] = Field(default_factory=list)
+    upstreams: list[str] = Field(default_factory=list)
 
 
 class KeyRequest(Reasoned):
@@ -135,7 +136,7 @@ def _given(ask: Ask[KeyRequest]) -> _Given:
     given = ask.body
     scope = None
     if given.scope is not None:
-        scope = key_scope.scope(given.scope.actions, given.scope.models, given.scope.networks)
+        scope = key_scope.scope(**given.scope.model_dump())
     check_actions(ask.registry, ask.tenant, scope)
     return _Given(**ask.by, agent=given.agent, lifetime_ns=lifetime(given.expires_in), scope=scope, reason=given.reason)
 

@@ -58,7 +58,7 @@ def read(item: Mapping[str, Any]) -> Said:
     """Raises `GatewayError` for what is no such thing."""
     spiffe_id, pem = item.get("spiffe_id"), item.get("public_key", "")
     key_id = check_spiffe_id(spiffe_id) if spiffe_id is not None else thumbprint(public_keys.parse_public(pem))
-    scope = key_scope.scope(item.get("actions", ()), item.get("models", ()), item.get("networks", ()))
+    scope = key_scope.scope(*(item.get(each, ()) for each in ("actions", "models", "networks", "upstreams")))
     expires = item.get("expires")
     return Said(key_id, item["agent"], scope, parse_time(expires) if expires else None)
 
