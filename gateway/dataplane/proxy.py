@@ -157,7 +157,7 @@ class DataPlane:
         self._reader = Reader(references, bodies)
         self._judgements = Judge(budget, settings.policy_deadline_ms / 1000)
         self._recorder = Recorder(writer, references, bodies, costs, measures, refusals, Denials(settings.workers))
-        self._teller = Teller(refusals)
+        self._teller = Teller(refusals, settings.public_data_plane)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic_ns()

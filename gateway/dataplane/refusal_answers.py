@@ -9,6 +9,7 @@ Specification: https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErr
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 import orjson
 from starlette.types import Send
@@ -21,6 +22,7 @@ from gateway.errors import Denied, PrincipalHint
 from gateway.http import refusal
 from gateway.http.departure import Departure
 from gateway.identity.principals import Principal
+from gateway.upstream import routing
 from gateway.upstream.answer_headers import Headers
 
 _SIGNED = b"aws4-"  # SigV4 and SigV4a
@@ -30,6 +32,10 @@ _INSTEAD = (
     "/NAME, and for models of Bedrock a client of OpenAI's with the base URL /NAME/v1 of an upstream of the provider "
     "`bedrock-compatible`, each with the agent's key as its API key"
 )
+
+
+RESOURCE_PREFIX: Final = "/.well-known/oauth-protected-resource"
+"""Where a resource of the data plane is described, before its path (RFC 9728, section 3.1)."""
 
 
 class SignedForAwsError(Denied):
@@ -57,8 +63,10 @@ def for_aws(denied: Denied, headers: Iterable[tuple[bytes, bytes]], query: bytes
 class Teller:
     """Tells the clients of one worker. Refusals of which there is no record are counted."""
 
-    def __init__(self, refusals: Refusals) -> None:
+    def __init__(self, refusals: Refusals, where: str) -> None:
+        """`where` is the URL of the data plane as others know it."""
         self._refusals = refusals
+        self._where = where.rstrip("/")
         self._patience = Patience()
 
     async def tell(self, failure: Failure, client: Departure, send: Send) -> None:
@@ -102,7 +110,8 @@ class Teller:
             *denied.headers,
         ]
         if denied.code == "bad_credentials":
-            headers.append((b"www-authenticate", challenge(denied)))
+            found = resource_metadata(self._where, observed.request.raw_path)
+            headers.append((b"www-authenticate", challenge(denied) + found))
         if denied.refusal:
             headers.append((b"x-refusal-id", denied.refusal.encode()))
         if denied.reason.status == 503:
@@ -117,6 +126,14 @@ def challenge(denied: Denied) -> bytes:
     """The value of `WWW-Authenticate` (RFC 6750, section 3): with an error only if there was a credential."""
     sent = denied.detail not in ("missing", "in_query")
     return b'Bearer realm="agent-identity-gateway"' + (b', error="invalid_token"' if sent else b"")
+
+
+def resource_metadata(where: str, raw_path: bytes) -> bytes:
+    """The place of a resource's description, for a challenge (RFC 9728, section 5.1); empty for other paths."""
+    path = raw_path.decode("latin-1")
+    if routing.resource(path) is None:
+        return b""
+    return f', resource_metadata="{where}{RESOURCE_PREFIX}{path}"'.encode()
 
 
 def owner(principal: Principal | None) -> PrincipalHint | None:

@@ -65,6 +65,7 @@ from gateway.storage.liveness import members
 from gateway.tokens.endpoint import TokenEndpoint
 from gateway.tokens.grants import Grants
 from gateway.tokens.issuer_keys import IssuerKeys
+from gateway.tokens.metadata import Metadata
 from gateway.usage.price_book import PriceBook
 from gateway.usage.standing import StandingBalances
 
@@ -140,6 +141,7 @@ class DataWorker:
         self._run("following the prices", self.prices.run())
         self._references = References(self._store)
         self._token_keys = TokenKeys(data.keys)
+        self._metadata = Metadata(self._settings.public_data_plane)
 
     def _authentication(self) -> tuple[Principals, Tokens]:
         """Every kind of credential that agents can have."""
@@ -164,6 +166,7 @@ class DataWorker:
             principals=principals,
             tokens=tokens,
             keys=self._token_keys,
+            metadata=self._metadata,
             registry=self._reader,
             issuers=IssuerKeys(),
             writer=self.writer,
@@ -212,7 +215,7 @@ class DataWorker:
         grants = self._grants(principals, tokens)
         self.plane = self._plane(principals)
         cards = CardEndpoint(self.plane, self._view, self._data.keys)
-        behind = TokenEndpoint(self.plane, grants, self._token_keys, self._refusals, cards)
+        behind = TokenEndpoint(self.plane, grants, self._token_keys, self._refusals, self._metadata, cards)
         reports = LeakReports(behind, self._reader, self._peppers, self._store)
         self._run("looking at reported keys", reports.run())
         self._stack.push_async_callback(reports.finish)

@@ -1,4 +1,4 @@
-"""`POST /oauth/token` and `GET /.well-known/jwks.json`, in front of the data plane (tokens.md).
+"""`POST /oauth/token`, the public keys and the metadata of OAuth, in front of the data plane (tokens.md).
 
 Requests for anything else are passed on. Answers and refusals have the shapes of RFC 6749, section 5, since OAuth
 clients ask here, and not a provider's SDK.
@@ -29,17 +29,23 @@ from gateway.identity.token_keys import TokenKeys
 from gateway.tokens import form as token_form
 from gateway.tokens.form import Refusal, TokenRequest
 from gateway.tokens.grants import Grants
+from gateway.tokens.metadata import AUTHORIZE_PATH, KEYS_PATH, NO_LOGIN, TOKEN_PATH, Metadata
 
-TOKEN_PATH = b"/oauth/token"
-KEYS_PATH = b"/.well-known/jwks.json"
 _CARDS = b"/a2a/"
+_KNOWN = b"/.well-known/"
 
 
 class TokenEndpoint:
     """The ASGI application in front of another one. Owned by the event loop's thread."""
 
     def __init__(
-        self, app: ASGIApp, grants: Grants, keys: TokenKeys, refusals: Refusals, cards: ASGIApp | None = None
+        self,
+        app: ASGIApp,
+        grants: Grants,
+        keys: TokenKeys,
+        refusals: Refusals,
+        metadata: Metadata,
+        cards: ASGIApp | None = None,
     ) -> None:
         """`cards` is the application in front of the same one that shows cards of agents (`a2a/cards.py`)."""
         self._app = app
@@ -47,14 +53,19 @@ class TokenEndpoint:
         self._grants = grants
         self._keys = keys
         self._refusals = refusals
+        self._metadata = metadata
         self._patience = Patience()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         path = scope["raw_path"]
         if path == TOKEN_PATH:
             return self._token(scope, receive, send)
-        if path == KEYS_PATH and scope["method"] == "GET":
-            return _answer(send, 200, self._keys.public(), [(b"cache-control", b"public, max-age=300")])
+        if path[:13] == _KNOWN and scope["method"] == "GET":
+            body = self._keys.public() if path == KEYS_PATH else self._metadata.document(path)
+            if body is not None:
+                return _answer(send, 200, body, [(b"cache-control", b"public, max-age=300")])
+        if path == AUTHORIZE_PATH:
+            return _answer(send, 400, NO_LOGIN, [(b"cache-control", b"no-store")])
         if path[:5] == _CARDS and scope["method"] == "GET":
             return self._cards(scope, receive, send)
         return self._app(scope, receive, send)

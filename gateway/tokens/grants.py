@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from gateway.a2a.cards import PROVIDER as A2A
 from gateway.audit.entry import SALT_BYTES, canonical, commitment, document
 from gateway.audit.errors import AuditError
 from gateway.audit.intents import Changed
@@ -28,10 +29,13 @@ from gateway.identity.token_credentials import Tokens
 from gateway.identity.token_keys import TokenKeys
 from gateway.identity.tokens import Link, Token
 from gateway.identity.workload import Purpose, WorkloadIssuer
+from gateway.mcp.pins import PROVIDER as MCP
 from gateway.registry.port import AgentRow, Epochs, RegistryPort
 from gateway.tokens.form import TYPES, Refusal, TokenRequest
 from gateway.tokens.issuer_keys import IssuerKeys
+from gateway.tokens.metadata import Metadata
 from gateway.tokens.pace import TokenPace
+from gateway.upstream import routing
 
 _MAX_SUBJECT = 512  # characters of an outside token's subject in the log
 
@@ -91,6 +95,7 @@ class Grants:
         principals: Principals,
         tokens: Tokens,
         keys: TokenKeys,
+        metadata: Metadata,
         registry: RegistryPort,
         issuers: IssuerKeys,
         writer: AuditWriter,
@@ -100,6 +105,7 @@ class Grants:
         self._principals = principals
         self._tokens = tokens
         self._keys = keys
+        self._metadata = metadata
         self._registry = registry
         self._issuers = issuers
         self._writer = writer
@@ -296,8 +302,9 @@ class Grants:
 
     async def _issue(self, source: Source, request: TokenRequest, epochs: Epochs) -> Issued:
         wanted = request.get("scope")
+        scopes = (*source.scopes, await self._resource(source, request))
         try:
-            scope = token_scope.narrowed(source.scopes, token_scope.parse(wanted) if wanted else None)
+            scope = token_scope.narrowed(scopes, token_scope.parse(wanted) if wanted else None)
         except GatewayError as error:
             raise Refusal("invalid_scope", error.message) from None
         if not token_scope.fits(scope):
@@ -318,11 +325,29 @@ class Grants:
         await self._record(token, source, epochs)
         return Issued(text, "jwt" if actor else "access_token", expires - now, token_scope.text(scope))
 
+    async def _resource(self, source: Source, request: TokenRequest) -> KeyScope | None:
+        """The upstream that the token is to open (RFC 8707); None if that is all that its agent may call."""
+        if not (wanted := request.get("resource")):
+            return None
+        path = self._metadata.resource(wanted)
+        upstream = None if path is None else routing.resource(path)
+        if path == "":
+            return None
+        known = [
+            each
+            for each in await self._registry.upstreams()
+            if (each.provider == MCP and (each.organization, each.name) == (source.organization, upstream))
+            or (each.provider == A2A and f"{each.organization}/{each.name}" == upstream)
+        ]
+        if not known or upstream is None:
+            what = "the resource is none of this gateway's: it must be the URL of an MCP server or an agent here"
+            raise Refusal("invalid_target", what, denied=Denied("bad_request", principal_hint=_of_source(source)))
+        return KeyScope(upstreams=(upstream,))
+
     def _check_pace(self, source: Source) -> None:
         seconds = self._pace.wait(source.agent.id)
         if seconds:
-            last = source.chain[-1]
-            hint = PrincipalHint(source.organization, last.agent, last.credential)
+            hint = _of_source(source)
             headers = [(b"retry-after", b"%d" % seconds)]
             denied = Denied("limit_exceeded", "tokens", headers=headers, principal_hint=hint)
             raise Refusal("slow_down", "this agent has got very many tokens in this minute", 429, denied)
@@ -346,7 +371,7 @@ class Grants:
 
     def _check_targets(self, request: TokenRequest) -> None:
         """Refuse a request for a token that is to open something else."""
-        if request.get("audience") not in ("", f"{self._deployment}/data") or request.get("resource"):
+        if request.get("audience") not in ("", f"{self._deployment}/data"):
             raise Refusal("invalid_target", f"tokens of this gateway are for {self._deployment}/data only")
         wanted = request.get("requested_token_type").removeprefix(TYPES)
         possible = ("jwt",) if request.get("requested_actor") else ("access_token",)
@@ -418,6 +443,11 @@ _TEXTS = {
 def _ends(principal: Principal) -> float:
     ends = [end for end in (principal.expires_ns, principal.agent_expires_ns) if end is not None]
     return min(ends) / 1e9 if ends else float("inf")
+
+
+def _of_source(source: Source) -> PrincipalHint:
+    last = source.chain[-1]
+    return PrincipalHint(source.organization, last.agent, last.credential)
 
 
 def _hint(principal: Principal) -> PrincipalHint:

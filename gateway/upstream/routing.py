@@ -33,6 +33,7 @@ from gateway.upstream.strict_json import shown
 # before `/openai/v1`, so with the upstream's name as its end they ask for `/groq/openai/v1/…`.
 _PUBLISHED = re.compile(r"/a2a/([A-Za-z0-9][A-Za-z0-9._-]{0,62})/([A-Za-z0-9][A-Za-z0-9._-]{0,62})", re.ASCII)
 
+_MCP = re.compile(r"/([A-Za-z0-9][A-Za-z0-9._-]{0,62})/mcp", re.ASCII)
 _OWN_STARTS = {"groq": "/openai"}
 
 
@@ -117,6 +118,17 @@ class Choices:
 
     pool: str
     members: tuple[tuple[PoolMember, Match], ...]
+
+
+def resource(path: str) -> str | None:
+    """The upstream that is a resource of its own at this path, as scopes of keys name it; None for any other path.
+
+    That is an MCP server, or the published agent of an organization. It need not exist.
+    """
+    if (server := _MCP.fullmatch(path)) is not None:
+        return server[1]
+    agent = _PUBLISHED.fullmatch(path)
+    return None if agent is None else f"{agent[1]}/{agent[2]}"
 
 
 @functools.lru_cache(maxsize=256)

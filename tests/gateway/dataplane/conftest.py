@@ -375,15 +375,16 @@ async def running(prepared: Prepared, path: Path, **changed: Any) -> AsyncIterat
         stack.push_async_callback(upstream.stop)
         data, registry, peppers, _ = await asyncio.to_thread(prepared.copy, path, upstream_port)
         stack.callback(registry.close)
-        usual = Settings(data=data, drain_timeout=1.0, policy_deadline_ms=1000, upstream_retries=0)
+        listener = server.listen("127.0.0.1", 0)
+        port = listener.getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        usual = Settings(data=data, data_url=url, drain_timeout=1.0, policy_deadline_ms=1000, upstream_retries=0)
         settings = replace(usual, **changed)
         stop = asyncio.Event()
         worker = DataWorker(settings, "boot_test", Background(stop), stack)
         await worker.open()
         app = worker.application()
-        listener = server.listen("127.0.0.1", 0)
         serving = asyncio.create_task(server.serve(app, listener, settings, worker.limits(), stop))
-        port = listener.getsockname()[1]
         gateway = Gateway(
             data,
             registry,
