@@ -17,6 +17,13 @@ from gateway.frozen import frozen
 WITHOUT_OUTPUT_LIMIT: Final = frozenset({"responses.compact"})
 """Actions whose answer is a text of any length: no member of the request limits it."""
 
+AMOUNT: Final = "amount_microusd"
+"""The parameter of a message to an agent that says what it is worth, such as the price of an order.
+
+The client writes it into the message's `metadata`. Limits on money count it.
+"""
+MOST_AMOUNT: Final = 2**53 - 1
+
 
 @frozen()
 class Tool:

@@ -25,6 +25,8 @@ PROVIDER: Final = "a2a"
 """The provider of an upstream that is a published agent."""
 PROTOCOL: Final = "1.0"
 """The version of the protocol that cards offer."""
+PRICE: Final = "urn:agent-identity-gateway:a2a-price:1"
+"""The extension of a card that says what a message costs."""
 MAX_BYTES: Final = 64 * 1024
 """The largest card that is verified."""
 MAX_SKILLS: Final = 50
@@ -49,12 +51,16 @@ class Published:
     agent: str
     description: str
     skills: tuple[Skill, ...] = ()
+    # For each message that it takes, in millionths of a dollar.
+    price_microusd: int = 0
 
 
 def dump(published: Published) -> str:
     """Its text in the registry."""
     skills = [_skill(each) for each in published.skills]
-    document = {"agent": published.agent, "description": published.description, "skills": skills}
+    document: dict[str, Any] = {"agent": published.agent, "description": published.description, "skills": skills}
+    if published.price_microusd:
+        document["price_microusd"] = published.price_microusd
     return orjson.dumps(document, option=orjson.OPT_SORT_KEYS).decode()
 
 
@@ -64,7 +70,7 @@ def load(text: str) -> Published:
     skills = tuple(
         Skill(each["id"], each["name"], each["description"], tuple(each["tags"])) for each in document["skills"]
     )
-    return Published(document["agent"], document["description"], skills)
+    return Published(document["agent"], document["description"], skills, document.get("price_microusd", 0))
 
 
 def path(organization: str, name: str) -> str:
@@ -77,6 +83,10 @@ def card(published: Published, *, organization: str, name: str, version: int, ba
 
     Members with the values that they have by default are left out, as the canonical form demands.
     """
+    capabilities: dict[str, Any] = {"streaming": True}
+    if published.price_microusd:
+        params = {"microusd_per_message": published.price_microusd}
+        capabilities["extensions"] = [{"uri": PRICE, "description": "What a message to it costs.", "params": params}]
     return {
         "name": name,
         "description": published.description,
@@ -85,7 +95,7 @@ def card(published: Published, *, organization: str, name: str, version: int, ba
         "supportedInterfaces": [
             {"url": base + path(organization, name), "protocolBinding": "JSONRPC", "protocolVersion": PROTOCOL}
         ],
-        "capabilities": {"streaming": True},
+        "capabilities": capabilities,
         "defaultInputModes": _MODES,
         "defaultOutputModes": _MODES,
         "securitySchemes": {"gateway": {"httpAuthSecurityScheme": {"scheme": "Bearer"}}},

@@ -102,8 +102,6 @@ def draft(intent: Intent, boot: str) -> Draft:
         raise AuditError("bad_entry", f"the entry would have {size} bytes, {most} are the most")
     if received is None:
         return Draft(intent, entry, salt, private)
-    if isinstance(received, Decided) and received.reservation is not None:
-        raise AuditError("bad_entry", "the decision of the other side can reserve nothing")
     return Draft(intent, entry, salt, private, draft(received, boot))
 
 

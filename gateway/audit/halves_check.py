@@ -16,6 +16,7 @@ from gateway.audit.entry import Entry
 
 DIRECTION: Final = "direction"
 """The member of a decision by which the side that is called has judged: `receive`."""
+OTHER_DECISION: Final = "other_decision"
 OTHER_LEAF: Final = "other_leaf"
 
 
@@ -29,6 +30,15 @@ class Fault(NamedTuple):
 class _Half(NamedTuple):
     leaf: str
     entry: Entry
+
+
+REFUSED: Final = "callee_refused"
+"""The reason code of a caller's decision whose other side has denied the call."""
+
+
+def refused(callee: str, decision: str) -> str:
+    """The reason that the caller is told: never the other side's own."""
+    return f"`{callee}` has the decision {decision} about it"
 
 
 class HalvesCheck:
@@ -46,7 +56,7 @@ class HalvesCheck:
             return None
         if "callee" not in entry:
             return None
-        owner, named = str(entry.get("callee_organization")), str(entry.get("other_decision", ""))
+        owner, named = str(entry.get("callee_organization")), str(entry.get(OTHER_DECISION, ""))
         theirs = self._received.pop(named, None)
         if theirs is None:
             if named:
@@ -60,7 +70,7 @@ class HalvesCheck:
             return Fault(owner, f"the decision `{named}` of `{owner}` is not the one that it names")
         if entry["allow"] is True and theirs.entry["allow"] is not True:
             return Fault(owner, f"the call ran, although `{owner}` denied it in `{named}`")
-        told = {"other_decision": entry["id"], "caller_organization": entry["org"], "caller": entry["agent"]}
+        told = {OTHER_DECISION: entry["id"], "caller_organization": entry["org"], "caller": entry["agent"]}
         told |= {"org": owner, "agent": entry["callee"], "action": entry["action"]}
         if different := [name for name, value in told.items() if theirs.entry.get(name) != value]:
             return Fault(owner, f"the decision `{named}` of `{owner}` has another `{different[0]}`")

@@ -97,7 +97,8 @@ class Decided:
     """Of a call to another agent: the decision of its side, recorded in the same transaction, perhaps in another log.
 
     It comes first, and this entry gets its leaf hash (`other_leaf`). If the reservation turns this one into a denial,
-    the other side was not asked, and nothing of it is recorded.
+    the other side was not asked, and nothing of it is recorded. If the other side's reservation turns that one into a
+    denial, both are denied, and this one reserves nothing.
     """
 
 

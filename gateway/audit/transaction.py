@@ -20,6 +20,7 @@ from gateway.audit import (
     content,
     decision,
     grants,
+    halves_check,
     merkle,
     over_limits,
     storage,
@@ -31,7 +32,7 @@ from gateway.audit.balances import Balances
 from gateway.audit.decision import State
 from gateway.audit.draft import Draft, draft, reserved
 from gateway.audit.errors import AuditError, unavailable
-from gateway.audit.halves_check import OTHER_LEAF
+from gateway.audit.halves_check import OTHER_DECISION, OTHER_LEAF
 from gateway.audit.intents import Changed, Completed, Decided, Denial, Erased, Recovered, Reservation
 from gateway.audit.log import Committed
 from gateway.audit.log_reader import Head
@@ -146,14 +147,26 @@ class Transaction:
             more, used_up = self._reserve(intent.reservation, item.entry, time_ns, raised)
             if intent.counted and more.get("allow") is False and self._is_told(item.organization, used_up):
                 return Committed(-1, time_ns, intent.event_id, {**item.entry, **more}, recorded=False)
+        received = item.received if isinstance(intent, Decided) else None
+        theirs: entries.Entry = {}
+        if isinstance(intent, Decided) and received is not None and intent.allow:
+            if more.get("allow") is False:
+                received = None  # the other side was not asked
+            else:
+                theirs, their_used_up = self._reserve_theirs(received)
+                if theirs.get("allow") is False:
+                    more, used_up = _refused_by_other(item.entry, str(received.entry["id"])), ()
+                    if intent.counted and self._is_told(received.organization, their_used_up):
+                        return Committed(-1, time_ns, str(intent.event_id), {**item.entry, **more}, recorded=False)
         uses = uses and more.get("allow") is not False
         if uses:
             more = {**more, "approval_use": grants.next_number(self._event, item.entry)}
         kept = intent.content if isinstance(intent, Decided) else None
-        if item.received is None or (item.entry["allow"] is True and more.get("allow") is False):
-            appended = self._append(log, item.entry, more, time_ns, kept)
+        if received is None:
+            entry = item.entry if item.received is None else _alone(item.entry)
+            appended = self._append(log, entry, more, time_ns, kept)
         else:
-            appended = self._append_both(log, item, item.received, more, time_ns)
+            appended = self._append_both(log, item, received, more, theirs, time_ns)
         if appended is None:
             return None
         committed, entry_id = appended
@@ -168,14 +181,21 @@ class Transaction:
             self._tell(log, committed, thresholds.refused(item.organization, used_up))
         return committed
 
+    def _reserve_theirs(self, received: Draft) -> tuple[entries.Entry, Sequence[LimitWindow]]:
+        """The same as `_reserve` for the other side of a call between agents."""
+        intent = received.intent
+        if not isinstance(intent, Decided) or intent.reservation is None:
+            return {}, ()
+        return self._reserve(intent.reservation, received.entry, self._time(self._log(received.organization)), ())
+
     def _append_both(
-        self, log: _Log, item: Draft, received: Draft, more: entries.Entry, time_ns: int
+        self, log: _Log, item: Draft, received: Draft, more: entries.Entry, theirs_more: entries.Entry, time_ns: int
     ) -> tuple[Committed, int] | None:
         """Append the decisions of both sides of a call between agents; None if they are in their logs already."""
         assert isinstance(item.intent, Decided)
         other = self._log(received.organization)
         their_time = time_ns if other is log else self._time(other)
-        their_leaf = self._leaf(received.entry, {}, their_time, None)
+        their_leaf = self._leaf(received.entry, theirs_more, their_time, None)
         more = {**more, OTHER_LEAF: merkle.leaf_hash(their_leaf[1]).hex()}
         leaf = self._leaf(item.entry, more, time_ns, item.intent.content)
         theirs = self._insert(other, *their_leaf, their_time)
@@ -480,6 +500,17 @@ class Transaction:
         return self._append_new(log, item.entry, {"count": len(rows)}, time_ns)
 
 
+def _alone(entry: entries.Entry) -> entries.Entry:
+    """A caller's decision about which the other side was not asked: it names none."""
+    return {name: value for name, value in entry.items() if name != OTHER_DECISION}
+
+
+def _refused_by_other(entry: entries.Entry, decision_id: str) -> entries.Entry:
+    """The members of a caller's decision whose other side has no room for the call."""
+    callee = f"{entry['callee_organization']}/{entry['callee_name']}"
+    return reserved(entry, Denial(reason=halves_check.REFUSED, reasons=[halves_check.refused(callee, decision_id)]))
+
+
 def _opened(head: Head) -> _Log:
     return _Log(head.id, head.organization, head.size, list(head.frontier), head.time_ns, head.size)
 
@@ -510,7 +541,7 @@ def _decision(committed: Committed) -> entries.Scalar:
 _OF_THE_ATTEMPT = frozenset(
     {"time", "clock_ns", "boot", "input_commitment", "content_commitment", "content_expires_ns", OTHER_LEAF}
 )
-_OF_THE_RESERVATION = _OF_THE_ATTEMPT | {"allow", "open", "reason", "reasons_json"}
+_OF_THE_RESERVATION = _OF_THE_ATTEMPT | {"allow", "open", "reason", "reasons_json", OTHER_DECISION}
 
 
 def _is_same_fact(entry: entries.Entry, item: Draft) -> bool:

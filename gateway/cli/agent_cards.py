@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -11,6 +11,7 @@ import typer
 from gateway.cli import files, options, output
 from gateway.cli.agent_show import Agent
 from gateway.cli.asking import App, ChangingOf, Of
+from gateway.cli.limits import amount
 from gateway.errors import GatewayError
 
 _MAX_KEYS = 64 * 1024
@@ -39,6 +40,10 @@ def publish(
         list[str] | None,
         typer.Option("--skill", metavar="NAME=TEXT", help="Something that it can be asked for; may be repeated."),
     ] = None,
+    price: Annotated[
+        str,
+        typer.Option("--price", metavar="AMOUNT", help="What each message costs its caller: 0.50usd, $2."),
+    ] = "0",
     key_file: Annotated[
         Path | None,
         typer.Option("--key-file", metavar="FILE", help="A token that the gateway shows there; - is standard input."),
@@ -59,7 +64,7 @@ def publish(
     It gets a card that says where it is reached, signed by its organization. Bind a bundle to it with the effect
     `receive`, which says who may call it: without one nobody may.
     """
-    body = {
+    body: dict[str, Any] = {
         "endpoint": endpoint,
         "description": description,
         "skills": [_skill(each) for each in skill or []],
@@ -67,6 +72,8 @@ def publish(
         "auth": auth or "key",
         "insecure": insecure,
     }
+    if cost := amount("spend_microusd", price):  # an older gateway knows no prices of agents
+        body["price_microusd"] = cost
     found = ask.send("POST", "agents", agent, "publish", body=body)
     org = options.of(ask.organization)
     ask.show(

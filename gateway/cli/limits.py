@@ -10,6 +10,7 @@ import typer
 from gateway.cli import output
 from gateway.cli.asking import App, ChangingOf, GivenOptions, Of
 from gateway.cli.bindings import parse_subject
+from gateway.usage.limits import Part
 
 if TYPE_CHECKING:
     from gateway.management.client import AnswerDocument
@@ -39,6 +40,14 @@ Model = Annotated[
     str,
     typer.Option("--model", metavar="MODEL", help="Only calls of this model; `*` at its end stands for any rest."),
 ]
+Counterparty = Annotated[
+    str,
+    typer.Option(
+        "--counterparty",
+        metavar="TO",
+        help="Only calls to agents of an organization, `to:ORG` or `to:ORG/AGENT`; or by them, `from:ORG`.",
+    ),
+]
 
 
 @app.command("set")
@@ -49,6 +58,7 @@ def set_limit(
     value: Value,
     upstream: Upstream = "",
     model: Model = "",
+    counterparty: Counterparty = "",
     mode: Annotated[
         str,
         typer.Option(
@@ -67,8 +77,8 @@ def set_limit(
     One that an operator of the whole gateway has set, or somebody at its machine, cannot be changed by operators of the
     organization. Theirs is another one beside it, and the lower one decides.
     """
-    named, about = _name(subject, ask, limit, upstream, model)
-    body = named | {"value": _amount(limit, value), "without_members": create}
+    named, about = _name(subject, ask, limit, Part(upstream, model, counterparty))
+    body = named | {"value": amount(limit, value), "without_members": create}
     if mode:  # an older gateway has no modes
         body["mode"] = mode
     made = known(ask.send("POST", "limits", body=body, organization=about))
@@ -82,8 +92,8 @@ def set_limit(
         until = "" if found["resets_at"] is None else f" until {found['resets_at']}"
         used = f"{_shown(found, spent)} of it is used already, {_shown(found, found['left'])} is left{until}"
         (output.warn if found["left"] == 0 else output.note)(used)
-    elif upstream or model:
-        output.note("what was used before does not count: calls of one upstream or model are counted from now on")
+    elif _only(made):
+        output.note("what was used before does not count: such calls are counted from now on")
 
 
 @app.command("raise")
@@ -96,14 +106,15 @@ def raise_limit(
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it stays in the audit log.")],
     upstream: Upstream = "",
     model: Model = "",
+    counterparty: Counterparty = "",
 ) -> None:
     """Raise a limit for a while; it falls back by itself.
 
     Where the gateway and the organization have set the same one, it is that of whoever asks. An operator of the
     organization cannot raise the gateway's.
     """
-    named, about = _name(subject, ask, limit, upstream, model)
-    body = named | {"value": _amount(limit, value), "for_seconds": output.seconds(duration), "reason": reason}
+    named, about = _name(subject, ask, limit, Part(upstream, model, counterparty))
+    body = named | {"value": amount(limit, value), "for_seconds": output.seconds(duration), "reason": reason}
     made = known(ask.send("POST", "limits", "raise", body=body, organization=about))
     values = f"from {_shown(made, made['value'])} to {_shown(made, made['raised'] or 0)}"
     ask.show(made, f"{made['limit']} of {_whose(made)} is raised {values} until {made['raised_until']}")
@@ -111,13 +122,20 @@ def raise_limit(
 
 
 @app.command("remove")
-def remove_limit(ask: ChangingOf, subject: Subject, limit: Limit, upstream: Upstream = "", model: Model = "") -> None:
+def remove_limit(
+    ask: ChangingOf,
+    subject: Subject,
+    limit: Limit,
+    upstream: Upstream = "",
+    model: Model = "",
+    counterparty: Counterparty = "",
+) -> None:
     """End a limit, from the next request on. What is used is counted all the same.
 
     Where the gateway and the organization have set the same one, it is that of whoever asks. An operator of the
     organization cannot end the gateway's.
     """
-    named, about = _name(subject, ask, limit, upstream, model)
+    named, about = _name(subject, ask, limit, Part(upstream, model, counterparty))
     removed = known(ask.send("POST", "limits", "remove", body=named, organization=about))
     value = _shown(removed, removed["value"])
     ask.show(removed, f"{_whose(removed)} no longer has the limit {removed['limit']} {value}")
@@ -157,15 +175,17 @@ def show_limits(ask: Of, subject: Subject) -> None:
     )
 
 
-def _name(subject: str, ask: GivenOptions, limit: str, upstream: str, model: str) -> tuple[dict[str, Any], str | None]:
+def _name(subject: str, ask: GivenOptions, limit: str, part: Part) -> tuple[dict[str, Any], str | None]:
     """A limit of a subject, as bodies name it, and the organization."""
     kind, name, about = parse_subject(subject, ask.organization)
-    return {"subject_kind": kind, "subject": name, "limit": limit, "upstream": upstream, "model": model}, about
+    named = {each: value for each, value in part._asdict().items() if value}  # an older gateway has fewer
+    return {"subject_kind": kind, "subject": name, "limit": limit, **named}, about
 
 
 def known(limit: AnswerDocument) -> AnswerDocument:
-    """A limit; an older gateway elsewhere does not say who has set it, and has no modes."""
-    return limit | {"by_gateway": limit.get("by_gateway"), "mode": limit.get("mode", "hard")}
+    """A limit; an older gateway elsewhere does not say who has set it, and has no modes and no counterparties."""
+    unsaid = {"by_gateway": None, "mode": "hard", "counterparty": ""}
+    return limit | {name: limit.get(name, value) for name, value in unsaid.items()}
 
 
 def _told_beside(ask: GivenOptions, changed: AnswerDocument) -> AnswerDocument | None:
@@ -174,7 +194,7 @@ def _told_beside(ask: GivenOptions, changed: AnswerDocument) -> AnswerDocument |
         return None
     about = {name: changed[name] for name in ("organization", "subject_kind")} | {"subject": changed["subject_id"]}
     found = [known(each) for each in ask.items("limits", "states", **about)]
-    which = ("subject_kind", "limit", "upstream", "model")
+    which = ("subject_kind", "limit", *Part._fields)
     for each in found:
         same = all(each[name] == changed[name] for name in which)
         if same and each["by_gateway"] != changed["by_gateway"]:
@@ -182,13 +202,13 @@ def _told_beside(ask: GivenOptions, changed: AnswerDocument) -> AnswerDocument |
     return next((each for each in found if each["id"] == changed["id"]), None)
 
 
-def _amount(limit: str, text: str) -> int:
+def amount(limit: str, text: str) -> int:
     """The value of a limit from a whole number, or for money from dollars: `500usd`, `$0.25`, `$0.25 usd`.
 
     What commands print of a value is read as well: `250000 ($0.25)`.
     """
     text = _THOUSANDS.sub("", text)
-    if (both := _BOTH.fullmatch(text)) and _amount(limit, both[2]) == int(both[1]):
+    if (both := _BOTH.fullmatch(text)) and amount(limit, both[2]) == int(both[1]):
         return int(both[1])
     if text.isascii() and text.isdecimal() and len(text) <= 20:
         return int(text)
@@ -217,7 +237,7 @@ def _subject(limit: AnswerDocument) -> str:
 
 
 def _only(limit: AnswerDocument) -> str:
-    return " ".join(f"{what} {limit[what]}" for what in ("upstream", "model") if limit[what])
+    return " ".join(f"{what} {limit[what]}" for what in Part._fields if limit[what])
 
 
 def _set_by(limit: AnswerDocument) -> str:

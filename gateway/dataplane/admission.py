@@ -165,6 +165,6 @@ def _concurrent(principal: Principal) -> tuple[Applied, ...]:
     found: tuple[Applied, ...] | None = principal.derived.get("concurrent")
     if found is None:
         applied = limits.prepared(principal).applied
-        made = tuple(each for each in applied if each.name == CONCURRENT and not each.part)
+        made = tuple(each for each in applied if each.name == CONCURRENT and not any(each.part))
         found = principal.derived["concurrent"] = made
     return found

@@ -111,8 +111,15 @@ class Budget:
                 into = _UNLIMITED_INPUT
             tokens = into + out
             spend = self._most(principal, call, destination, found.now_ns, into, out)
+        elif call.agent is not None:
+            spend = bounds.charge_of_agent(call)
         # In the order of its fields: named ones take twice as long.
         return found, CallReservation(principal.organization, scopes, applied, tokens, spend, principal.zone)
+
+    def received(self, callee: Principal, caller: Principal, policy: Mapping[str, int], call: Call) -> CallReservation:
+        """The reservation of a call on the side of the agent that is called; `policy` are its bundles' limits."""
+        applied, scopes = limits.received(callee, caller, policy)
+        return CallReservation(callee.organization, scopes, applied, 0, bounds.charge_of_agent(call), callee.zone)
 
     def beyond_limits(
         self, found: Authorization, reservation: CallReservation, approval: Mapping[str, Any] | None
@@ -302,7 +309,7 @@ def _or_estimate(limit: Applied) -> str:
     """A way in which a call that has no bound can be let through all the same, if there is one."""
     if not limit.id:
         return " (limits of policies are always exact)"
-    part = limit.part.replace("upstream:", " --upstream ").replace("model:", " --model ")
+    part = limits.as_options(limit.part.words())
     command = f"gateway limits set {limit.subject} {limit.name} VALUE{part} --mode estimate"
     return f", or have an operator let the limit reserve an estimate of it: `{command}`"
 

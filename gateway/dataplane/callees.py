@@ -63,6 +63,7 @@ class Callees:
             "state": state,
             "capabilities": list(principal.capabilities),
             "card": self._digest(destination, principal.version),
+            "price_microusd": published.price_microusd,
         }
         return Callee(principal, document, refusal)
 

@@ -46,6 +46,8 @@ class Costs:
 
         If the provider says what it has charged, it is not less than that.
         """
+        if carried.admitted.match.destination.published is not None:
+            return _of_agent(carried)
         found, charged = self._reckoned(carried), carried.admitted.observed.report.charged
         if charged is None or (found is not None and found.nanousd >= charged):
             return found
@@ -112,6 +114,17 @@ class Costs:
     def _find(self, carried: Carried, model: str) -> Price | None:
         upstream, organization = carried.admitted.match.destination, carried.admitted.principal.organization
         return self._book.table.find(upstream.preset, upstream.name, model, carried.priced_ns, organization)
+
+
+def _of_agent(carried: Carried) -> Cost | None:
+    """The charge of an agent that was called: all that the call was said to cost, unless it answers with an error."""
+    observed, reservation = carried.admitted.observed, carried.reservation
+    if carried.unsent or reservation is None or not reservation.spend_nanousd:
+        return None
+    status, charged = observed.upstream_status, observed.report.charged
+    refused = charged == 0 or (status is not None and status >= 400)
+    name = f"{carried.admitted.match.destination.name}/{CHARGED}"
+    return Cost(0 if refused else reservation.spend_nanousd, name)
 
 
 def priced_tier(tier: str, usual: Collection[str], price: Price) -> str:

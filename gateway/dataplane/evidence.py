@@ -13,6 +13,7 @@ import time
 
 import orjson
 
+from gateway.audit.balance import Amounts
 from gateway.audit.content import Sealed
 from gateway.audit.entry import MAX_INTEGER, commitment, document
 from gateway.audit.intents import Completed, Decided, Fields
@@ -163,6 +164,7 @@ def _received(judged: Judged, received: Received) -> Decided:
         fields=fields,
         private=found.kept_input,
         salt=received.salt,
+        reservation=received.reservation,
     )
 
 
@@ -241,12 +243,16 @@ def completed(carried: Carried, outcome: str) -> Completed:
         content=content,
         received=None
         if carried.received is None
-        else _received_end(carried, carried.received, outcome, {"duration_us": fields["duration_us"]}),
+        else _received_end(
+            carried, carried.received, outcome, {"duration_us": fields["duration_us"]}, budget.settled(carried, outcome)
+        ),
     )
 
 
-def _received_end(carried: Carried, received: tuple[str, Principal], outcome: str, fields: Fields) -> Completed:
-    """The end of the decision of the other side of a call to an agent."""
+def _received_end(
+    carried: Carried, received: tuple[str, Principal], outcome: str, fields: Fields, settled: Amounts | None = None
+) -> Completed:
+    """The end of the decision of the other side of a call to an agent, settled at what the caller is charged."""
     decision_id, callee = received
     return Completed(
         organization=callee.organization,
@@ -254,6 +260,7 @@ def _received_end(carried: Carried, received: tuple[str, Principal], outcome: st
         agent=callee.agent_id,
         outcome=outcome,
         status=carried.admitted.observed.status,
+        settled=settled,
         epoch=carried.admitted.epochs.value,
         fields=fields,
     )

@@ -138,6 +138,12 @@ class Judge:
         admitted.request.count_spooled(found[0].call)
         return found
 
+    def received(
+        self, callee: Principal, caller: Principal, theirs: Authorization, call: Call
+    ) -> CallReservation | None:
+        """The share of a call in the limits of the agent that is called; None if that side denies it."""
+        return self._budget.received(callee, caller, theirs.limits, call) if theirs.allow else None
+
     def _decide(
         self,
         admitted: Admitted,

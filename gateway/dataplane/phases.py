@@ -216,6 +216,8 @@ class Received:
     callee: Principal
     authorization: Authorization
     salt: bytes
+    # Its share of the limits on calls to the agent.
+    reservation: CallReservation | None
 
 
 @frozen()

@@ -31,6 +31,7 @@ from typing import TypeAlias
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from gateway.audit import halves_check
 from gateway.audit.entry import SALT_BYTES
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane import client_headers, preconditions, receiving, refusal_answers, upstream_errors
@@ -409,9 +410,10 @@ class DataPlane:
         judges = authorization.panel(callee.principal, active, self._policies, receiving=True)
         ends = time.monotonic() + self._settings.policy_deadline_ms / 1000
         theirs = authorization.decide_received(judges, admitted.principal, found.call, time.time_ns(), ends=ends)
-        received = Received(new_id("dec_"), callee.principal, theirs, random_bytes(SALT_BYTES))
+        share = self._judgements.received(callee.principal, admitted.principal, theirs, found.call)
+        received = Received(new_id("dec_"), callee.principal, theirs, random_bytes(SALT_BYTES), share)
         if not theirs.allow:
-            verdict = Verdict("callee_refused", reasons=(f"`{name}` has the decision {received.decision_id} about it",))
+            verdict = Verdict(halves_check.REFUSED, reasons=(halves_check.refused(name, received.decision_id),))
             found = replace(found, authorization=authorization.refused(found.authorization, verdict))
         return found, received
 

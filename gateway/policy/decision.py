@@ -137,7 +137,7 @@ def read(document: object, effect: Effect) -> Verdict:
 
 def _unmet_of_receiver(document: Mapping[str, object]) -> str:
     """The member by which a bundle demands of a call to its subject what nobody enforces; empty if there is none."""
-    return next((name for name in ("obligations", "limits", "require_approval") if document.get(name)), "")
+    return next((name for name in ("obligations", "require_approval", "over_limit") if document.get(name)), "")
 
 
 def awaiting(allowed: Verdict, approvals: Iterable[Requirement]) -> Verdict:

@@ -24,7 +24,8 @@ _BINDINGS: Final = """
 _LIMITS: Final = """
 (SELECT json_group_array(json_object(
             'id', b.id, 'subject_kind', b.subject_kind, 'name', b.name, 'value', b.value, 'upstream', b.upstream,
-            'model', b.model, 'raised', b.raised, 'raised_until_ns', b.raised_until_ns, 'by_gateway', b.by_gateway,
+            'model', b.model, 'counterparty', b.counterparty, 'raised', b.raised, 'raised_until_ns', b.raised_until_ns,
+            'by_gateway', b.by_gateway,
             'mode', b.mode))
    FROM usage_limit b
   WHERE b.organization_id = <organization> AND b.removed_ns IS NULL AND <subject>)"""

@@ -48,6 +48,7 @@ from gateway.registry import approvals
 from gateway.registry.agents.fields import AgentTexts
 from gateway.registry.agents.states import ENDED, STATES
 from gateway.secrets.vault import SealedPlace
+from gateway.usage.limits import Part
 
 SUBJECT_KINDS = ("agent", "team", "organization")
 EFFECTS = ("grant", "guard", "receive")
@@ -479,7 +480,7 @@ class Binding(SQLModel, table=True):
 
 
 class UsageLimit(SQLModel, table=True):
-    """A limit on what a subject may use; `subject` is stored as in a binding. Empty `upstream` and `model` mean any.
+    """A limit on what a subject may use; `subject` is stored as in a binding. An empty part of its calls means any.
 
     A change ends the row (`removed_ns`) and adds another, so that the limits at any time can be told. Until
     `raised_until_ns` the limit is `raised`. The same limit may be there twice, set for the gateway and for the
@@ -491,7 +492,7 @@ class UsageLimit(SQLModel, table=True):
         _one_of("subject_kind", SUBJECT_KINDS),
         _live(
             "usage_limit_live",
-            *("organization_id", "subject_kind", "subject", "name", "upstream", "model", "by_gateway"),
+            *("organization_id", "subject_kind", "subject", "name", *Part._fields, "by_gateway"),
             where="removed_ns IS NULL",
         ),
         _in_force("usage_limit_in_force"),
@@ -503,6 +504,7 @@ class UsageLimit(SQLModel, table=True):
     name: str
     upstream: str
     model: str
+    counterparty: str = Field(default="", sa_column_kwargs={"server_default": ""})
     value: int = Field(sa_type=BigInteger)
     # Set by the gateway's operators: those of the organization cannot change it.
     by_gateway: bool = Field(default=True, sa_column_kwargs={"server_default": true()})

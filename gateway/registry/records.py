@@ -314,6 +314,7 @@ class LimitRecord:
     value: int
     upstream: str
     model: str
+    counterparty: str
     raised: int | None
     raised_until_ns: int | None
     reason: str | None

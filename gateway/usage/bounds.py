@@ -14,9 +14,11 @@ import re
 import unicodedata
 from typing import Any, Final, Literal, NamedTuple
 
-from gateway.call import WITHOUT_OUTPUT_LIMIT, Call
+from gateway.call import AMOUNT, WITHOUT_OUTPUT_LIMIT, Call
 from gateway.marks import has_long_run
 from gateway.usage import hosted_tools, media, windows
+
+_ORDERS: Final = "a2a.message."
 
 OF_A_CALL: Final = 8
 """Tokens that OpenAI, Anthropic and Google add to each call: its beginning, and the head of the answer."""
@@ -75,10 +77,17 @@ OF_A_CUT: Final = 64
 
 
 def asks_a_model(call: Call) -> bool:
-    """True if a call can use tokens at all."""
-    if call.method != "POST" or call.action.endswith(_COUNTING):
+    """True if a call can use tokens at all. Those to tools and agents have none that a provider would report."""
+    if call.method != "POST" or call.protocol is not None or call.action.endswith(_COUNTING):
         return False
     return call.model is not None or bool(call.references)
+
+
+def charge_of_agent(call: Call) -> int:
+    """The nano-dollars that a call to another agent counts for: its price, or what the call says if that is more."""
+    if call.agent is None or not call.action.startswith(_ORDERS):
+        return 0
+    return 1000 * max(int(call.agent["price_microusd"]), int(call.params.get(AMOUNT, 0)))
 
 
 class KeptState(NamedTuple):

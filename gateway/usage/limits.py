@@ -1,14 +1,15 @@
 """Limits: their names, what each of them counts, and which of them apply to a call.
 
 A limit is set by a policy (`limits` of its decision, always for the calling agent) or in the registry (for an agent, a
-team or an organization, perhaps only for one upstream or model). All that apply must hold, so the lowest wins and none
+team or an organization, perhaps only for a part of its calls). All that apply must hold, so the lowest wins and none
 is ignored. The rules of counting are in limits.md.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.audit.balance import COUNTERS, unit
 from gateway.frozen import frozen
@@ -28,6 +29,72 @@ ESTIMATE: Final = "estimate"
 SPEND: Final = frozenset(name for name in COUNTERS if name.startswith("spend_microusd"))
 
 MAX_LIMIT: Final = 2**53 - 1
+
+
+TO: Final = "to:"
+FROM: Final = "from:"
+"""How a `counterparty` begins: calls to agents of an organization, and calls that its agents make to the subject's."""
+ANYBODY: Final = "*"
+
+
+class Part(NamedTuple):
+    """The calls of a subject that a limit counts; a member that is empty leaves none out.
+
+    Tables, bodies, commands and files have columns, members and options of these names.
+    """
+
+    upstream: str = ""
+    # A name, or how it begins, with a star at the end.
+    model: str = ""
+    # `to:ORGANIZATION`, `from:ORGANIZATION`, `from:*`; with `/AGENT` for one agent of it.
+    counterparty: str = ""
+
+    @classmethod
+    def of(cls, each: Any) -> Part:
+        """The part that a row, a record or a body has."""
+        return cls(*(getattr(each, name) for name in cls._fields))
+
+    @classmethod
+    def in_item(cls, item: Mapping[str, Any]) -> Part:
+        """The part that an item of a file has, which may leave members out."""
+        return cls(*(item.get(name, "") for name in cls._fields))
+
+    @property
+    def receives(self) -> bool:
+        """True if it is one of calls that others make."""
+        return self.counterparty.startswith(FROM)
+
+    def words(self) -> str:
+        """Its members for people: `upstream:openai model:gpt-5`."""
+        return " ".join(f"{name}:{value}" for name, value in self._asdict().items() if value)
+
+    def has(self, call: Call) -> bool:
+        """True if an agent's call is one of them."""
+        if self.upstream and self.upstream != call.upstream:
+            return False
+        if self.model and not any(matches(self.model, model) for model in call.models):
+            return False
+        if not self.counterparty:
+            return True
+        callee = call.agent or {}
+        return not self.receives and self.counterparty in among(TO, callee.get("organization"), callee.get("name"))
+
+
+ALL: Final = Part()
+"""All calls of a subject."""
+
+
+_WORD: Final = re.compile(r"(?:^| )(\w+):")
+
+
+def as_options(words: str) -> str:
+    """The words of a part as options of a command, each after a space."""
+    return _WORD.sub(r" --\1 ", words)
+
+
+def among(direction: str, organization: object, agent: object) -> tuple[str, ...]:
+    """The counterparties that an agent of an organization is one of."""
+    return f"{direction}{ANYBODY}", f"{direction}{organization}", f"{direction}{organization}/{agent}"
 
 
 def is_spend(name: str) -> bool:
@@ -51,9 +118,9 @@ def scopes(principal: Principal) -> tuple[str, ...]:
     return tuple(found)
 
 
-def scope(kind: str, subject: str, upstream: str = "", model: str = "") -> str:
+def scope(kind: str, subject: str, part: Part = ALL) -> str:
     """The scope of a limit: a subject (an agent's id, a team's or an organization's name), or a part of its calls."""
-    return f"{kind}:{subject}" + (f" upstream:{upstream}" if upstream else "") + (f" model:{model}" if model else "")
+    return f"{kind}:{subject}" + (f" {part.words()}" if any(part) else "")
 
 
 def matches(pattern: str, model: str) -> bool:
@@ -75,7 +142,7 @@ class Applied:
     value: int
     # For people: `agent:support-bot`, `team:research`, `org:acme`; and what of its calls is limited.
     subject: str
-    part: str = ""
+    part: Part = ALL
     # Empty if a policy has set it.
     id: str = ""
     raised: int = 0
@@ -106,11 +173,11 @@ class Prepared(NamedTuple):
     """The part that is the same for all calls of an agent: the limits of the registry that apply to it, and where it
     counts.
 
-    `partial` says whether some are only for calls of one upstream or model: those have to be looked at for each call.
+    `partial` says whether some are only for a part of its calls: those have to be looked at for each call. Those of
+    calls that others make to it are not among them.
     `bounded` is the first of them that needs to know the most that a call can use, as `limits.bounded` chooses.
     """
 
-    limits: tuple[tuple[BoundLimit, Applied], ...]
     applied: tuple[Applied, ...]
     scopes: tuple[str, ...]
     partial: bool
@@ -127,11 +194,11 @@ def prepared(principal: Principal) -> Prepared:
 
 def _prepare(principal: Principal) -> Prepared:
     if not principal.limits:  # as of most agents, and the first call of each comes here
-        return Prepared((), (), scopes(principal), partial=False, bounded=None)
-    limits = tuple((limit, _of_registry(limit, principal)) for limit in principal.limits)
-    applied = tuple(each for _, each in limits)
-    partial = any(limit.upstream or limit.model for limit in principal.limits)
-    return Prepared(limits, applied, all_scopes(principal, applied), partial, bounded(applied))
+        return Prepared((), scopes(principal), partial=False, bounded=None)
+    every = [_of_registry(limit, principal) for limit in principal.limits]
+    applied = tuple(each for each in every if not each.part.receives)
+    partial = any(any(each.part) for each in applied)
+    return Prepared(applied, all_scopes(principal, applied), partial, bounded(applied))
 
 
 def applying(
@@ -146,13 +213,23 @@ def applying(
         return of_agent.applied
     firm = policy if firm is None else firm
     found = [_of_policy(principal, name, value, firm.get(name)) for name, value in policy.items()]
-    for limit, applied in of_agent.limits:
-        if limit.upstream and limit.upstream != call.upstream:
-            continue
-        if limit.model and not any(matches(limit.model, model) for model in call.models):
-            continue
-        found.append(applied)
-    return tuple(found)
+    return (*found, *(each for each in of_agent.applied if not of_agent.partial or each.part.has(call)))
+
+
+def received(
+    callee: Principal, caller: Principal, policy: Mapping[str, int]
+) -> tuple[tuple[Applied, ...], tuple[str, ...]]:
+    """The limits of an agent on a call that another one makes to it, and the scopes that this call counts in there.
+
+    Those of its policies count the calls of this caller alone. It is counted for the caller's organization also where
+    no limit is set, and never among the calls that the agent makes itself.
+    """
+    named = among(FROM, caller.organization, caller.name)
+    one = Part(counterparty=f"{FROM}{caller.organization}/{caller.agent_id}")
+    found = [_of_policy(callee, name, value, value, one) for name, value in policy.items()]
+    found += [_of_registry(limit, callee) for limit in callee.limits if limit.counterparty in named]
+    every = scope("agent", callee.agent_id, Part(counterparty=f"{FROM}{caller.organization}"))
+    return tuple(found), tuple(dict.fromkeys((every, *(each.scope for each in found))))
 
 
 def all_scopes(principal: Principal, limits: Iterable[Applied]) -> tuple[str, ...]:
@@ -171,24 +248,24 @@ def bounded(applied: Iterable[Applied]) -> Applied | None:
     return next((each for each in found if not each.estimates), found[0] if found else None)
 
 
-def _of_policy(principal: Principal, name: str, value: int, firm: int | None) -> Applied:
-    where, factor = scope("agent", principal.agent_id), unit(name)
+def _of_policy(principal: Principal, name: str, value: int, firm: int | None, part: Part = ALL) -> Applied:
+    where, factor = scope("agent", principal.agent_id, part), unit(name)
     most = None if firm is None else firm * factor
-    return Applied(name, where, COUNTERS[name], value * factor, f"agent:{principal.name}", approvable=most)
+    return Applied(name, where, COUNTERS[name], value * factor, f"agent:{principal.name}", part, approvable=most)
 
 
 def _of_registry(limit: BoundLimit, principal: Principal) -> Applied:
     kind = limit.subject_kind
     subject = {"agent": principal.agent_id, "team": principal.team}.get(kind, principal.organization)
     named = {"agent": principal.name, "team": principal.team}.get(kind, principal.organization)
-    factor = unit(limit.name)
+    factor, part = unit(limit.name), Part.of(limit)
     return Applied(
         name=limit.name,
-        scope=scope(kind, subject, limit.upstream, limit.model),
+        scope=scope(kind, subject, part),
         counter=COUNTERS[limit.name],
         value=limit.value * factor,
         subject=f"{'org' if kind == 'organization' else kind}:{named}",
-        part=scope("", "", limit.upstream, limit.model).removeprefix(":").strip(),
+        part=part,
         id=limit.id,
         raised=(limit.raised or 0) * factor,
         raised_until_ns=limit.raised_until_ns or 0,

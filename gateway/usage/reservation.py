@@ -20,7 +20,7 @@ from gateway.audit.over_limits import RaisedLimit, may_exceed
 from gateway.audit.thresholds import LimitWindow
 from gateway.usage import zones
 from gateway.usage.estimates import Estimate
-from gateway.usage.limits import ESTIMATE, Applied
+from gateway.usage.limits import ESTIMATE, Applied, as_options
 from gateway.usage.prices import Price
 
 _WHY: Final = 256  # characters
@@ -212,8 +212,8 @@ def _exceeded(
         "retry_after_seconds": retry,
         "set_by": "registry" if limit.id else "policy",
     }
-    if limit.part:
-        found["calls"] = limit.part
+    if any(limit.part):
+        found["calls"] = limit.part.words()
     if limit.id:
         found |= {"id": limit.id, "by_gateway": limit.by_gateway}
     return found
@@ -243,10 +243,10 @@ def sentence(found: Mapping[str, Any]) -> str:
         text += f"; the limit starts anew at {found['resets_at']}"
     if found["set_by"] == "policy":
         return f"{text}; it is set by a policy"
-    where = found.get("calls", "").replace("upstream:", "--upstream ").replace("model:", "--model ")
+    where = as_options(found.get("calls", ""))
     raising = f"gateway limits raise {found['subject']} {name}"
     who = "an operator of the whole gateway" if found.get("by_gateway") else "an operator"
-    return f"{text}; {who} can raise it: `{raising} VALUE{' ' + where if where else ''} --for 2h --reason TEXT`"
+    return f"{text}; {who} can raise it: `{raising} VALUE{where} --for 2h --reason TEXT`"
 
 
 def amount(name: str, count: int) -> str:

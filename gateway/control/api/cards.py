@@ -49,6 +49,11 @@ class Publication(Reasoned):
     )
     description: str = Field("", description="What it does, for those who may call it.")
     skills: list[SkillBody] = Field([], description="What it can be asked for.")
+    price_microusd: int = Field(
+        0,
+        description="What each message to it costs its caller, in millionths of a dollar: limits on money count it.",
+        json_schema_extra={"minimum": 0},
+    )
     insecure: bool = Field(False, description="Allow plain HTTP to another machine.")
 
 
@@ -64,7 +69,9 @@ def publish(ask: Ask[Publication]) -> Answer:
         **ask.by,
         agent=ask.path["agent"],
         skills=[Skill(each.id, each.name, each.description, tuple(each.tags)) for each in given.skills],
-        **given.model_dump(include={"endpoint", "secret", "auth", "description", "insecure", "reason"}),
+        **given.model_dump(
+            include={"endpoint", "secret", "auth", "description", "price_microusd", "insecure", "reason"}
+        ),
     )
     return Answer(body=_published(ask))
 

@@ -17,8 +17,8 @@ from gateway.control.problems import Problem
 from gateway.registry.limits import states as limit_states
 from gateway.registry.limits import usage_limits
 from gateway.registry.limits.states import LimitState
-from gateway.registry.limits.usage_limits import Part
 from gateway.registry.records import LimitRecord, SubjectKind
+from gateway.usage.limits import Part
 
 LIMIT = shapes.record(LimitRecord)
 
@@ -34,6 +34,11 @@ class Named(Reasoned):
     limit: str = Field(description="Its name, such as requests_per_minute or spend_microusd_per_day.")
     upstream: str = Field("", description="Only for calls to this upstream.")
     model: str = Field("", description="Only for calls of this model; `gpt-4o*` for all that begin so.")
+    counterparty: str = Field(
+        "",
+        description="Only for calls to agents of an organization (`to:ORGANIZATION`, `to:ORGANIZATION/AGENT`), or for "
+        "calls that they make (`from:ORGANIZATION`, `from:ORGANIZATION/AGENT`, `from:*`).",
+    )
 
 
 class NewLimit(Named):
@@ -113,7 +118,7 @@ def _which(ask: Ask, found: LimitRecord | Named, by_gateway: bool | None, reason
         kind=found.subject_kind,
         subject=found.subject,
         name=found.limit,
-        part=Part(found.upstream, found.model),
+        part=Part.of(found),
         by_gateway=by_gateway,
         reason=reason,
     )

@@ -19,7 +19,6 @@ from gateway.registry.fleet.document import FleetError, Mistake
 from gateway.registry.fleet.plan import Planner, Step, Subject
 from gateway.registry.keys.changes import create_keys, revoke_key
 from gateway.registry.limits import usage_limits
-from gateway.registry.limits.usage_limits import Part
 from gateway.registry.organizations import teams
 from gateway.registry.organizations.changes import update_organization
 from gateway.registry.policies.bindings import bind, unbind
@@ -28,6 +27,7 @@ from gateway.registry.upstreams import routes as upstream_routes
 from gateway.registry.upstreams.changes import add_upstream, remove_upstream
 from gateway.registry.upstreams.routes import NewMember
 from gateway.secrets.vault import Vault
+from gateway.usage.limits import Part
 
 
 class MadeKey(NamedTuple):
@@ -165,14 +165,14 @@ class Applier:
                 more = {**common, **step.item, "suspend_now": self.suspend_now}
                 update_organization(self.registry, **more)
             case "limit", "remove":
-                kind, subject, limit, upstream, model, by_gateway = step.item["key"]
+                kind, subject, limit, part, by_gateway = step.item["key"]
                 usage_limits.remove_limit(
                     self.registry,
                     **common,
                     kind=kind,
                     subject=subject,
                     name=limit,
-                    part=Part(upstream, model),
+                    part=part,
                     by_gateway=by_gateway,
                 )
             case "limit", _:
@@ -184,7 +184,7 @@ class Applier:
                     subject=of.name,
                     name=step.item["limit"],
                     value=step.item["value"],
-                    part=Part(step.item.get("upstream", ""), step.item.get("model", "")),
+                    part=Part.in_item(step.item),
                     mode=step.item.get("mode"),
                     by_gateway=step.item["by_gateway"],
                     without_members=True,

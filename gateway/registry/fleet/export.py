@@ -15,7 +15,7 @@ from gateway.registry.limits import usage_limits
 from gateway.registry.organizations import queries as tenants
 from gateway.registry.organizations import teams
 from gateway.registry.records import RouteMember, UpstreamRecord
-from gateway.usage.limits import default_mode
+from gateway.usage.limits import Part, default_mode
 
 
 def document(registry: Registry, organization: str, *, of_gateway: bool = True) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def document(registry: Registry, organization: str, *, of_gateway: bool = True) 
                 **_subject(each.subject_kind, each.subject),
                 "limit": each.limit,
                 "value": each.value,
-                **_compact({"upstream": each.upstream, "model": each.model}),
+                **_compact(Part.of(each)._asdict()),
                 **({} if each.mode == default_mode(each.limit) else {"mode": each.mode}),
                 **({} if each.by_gateway == of_gateway else {"by_gateway": each.by_gateway}),
             }

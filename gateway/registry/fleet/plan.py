@@ -30,6 +30,7 @@ from gateway.registry.records import BindingRecord, RouteRecord, SubjectKind, Up
 from gateway.registry.upstreams.changes import check_auth
 from gateway.registry.upstreams.tools import check_trust
 from gateway.secrets.vault import Vault
+from gateway.usage.limits import Part
 
 Action = Literal["add", "change", "remove"]
 Noun = Literal[
@@ -320,13 +321,10 @@ class Planner:
         def of(item: dict[str, Any]) -> tuple[Any, ...]:
             subject = Subject.of(item, self._organization)
             whose = item.get("by_gateway", self._of_gateway)
-            return subject.kind, subject.name, item["limit"], item.get("upstream", ""), item.get("model", ""), whose
+            return subject.kind, subject.name, item["limit"], Part.in_item(item), whose
 
         found = usage_limits.limits(self._registry, self._organization)
-        known = {
-            (each.subject_kind, each.subject, each.limit, each.upstream, each.model, each.by_gateway): each
-            for each in found
-        }
+        known = {(each.subject_kind, each.subject, each.limit, Part.of(each), each.by_gateway): each for each in found}
         steps, listed = [], []
         for key, item, line in self._items("limits", of):
             listed.append(key)
@@ -354,10 +352,11 @@ class Planner:
 
     def _limit_name(self, key: tuple[Any, ...]) -> str:
         """For people: whose it is is said where it is not the caller's."""
-        *which, by_gateway = key
+        *which, part, by_gateway = key
+        name = _name((*which, *part))
         if by_gateway == self._of_gateway:
-            return _name(tuple(which))
-        return f"{_name(tuple(which))} ({'the gateway' if by_gateway else 'the organization'}'s)"
+            return name
+        return f"{name} ({'the gateway' if by_gateway else 'the organization'}'s)"
 
     # --- upstreams and routes -----------------------------------------------------------------------------------------
 

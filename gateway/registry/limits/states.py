@@ -16,6 +16,7 @@ from gateway.registry.history.zones import zones
 from gateway.registry.limits import usage_limits
 from gateway.registry.records import LimitRecord, SubjectKind, copied
 from gateway.usage import limits
+from gateway.usage.limits import Part
 from gateway.usage.zones import DEFAULT, ends
 
 
@@ -29,6 +30,7 @@ class LimitState:
     limit: str
     upstream: str
     model: str
+    counterparty: str
     value: int
     spent: int
     reserved: int
@@ -58,7 +60,7 @@ def states(data: DataDirectory, found: Sequence[LimitRecord]) -> list[LimitState
     known = zones(data.registry_db)
     with opened_log(data) as db, db.snapshot():
         latest = balances.latest(db)
-        scopes = [(each, limits.scope(each.subject_kind, each.subject_id, each.upstream, each.model)) for each in found]
+        scopes = [(each, limits.scope(each.subject_kind, each.subject_id, Part.of(each))) for each in found]
         return [
             _state(each, latest.get(each.organization, scope), known.get(each.organization, DEFAULT))
             for each, scope in scopes

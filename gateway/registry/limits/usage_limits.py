@@ -29,7 +29,19 @@ from gateway.registry.operators import operators
 from gateway.registry.policies.bindings import members_of, subject_of
 from gateway.registry.queries import find_upstream, reading, writing
 from gateway.registry.records import LimitRecord, SubjectKind, copied
-from gateway.usage.limits import BOUNDED, ESTIMATE, HARD, LIMITS, MAX_LIMIT, default_mode
+from gateway.usage.limits import (
+    ALL,
+    BOUNDED,
+    ESTIMATE,
+    FROM,
+    HARD,
+    LIMITS,
+    MAX_LIMIT,
+    TO,
+    Part,
+    default_mode,
+    is_tokens,
+)
 
 MAX_LIMITS = 32
 """The most of one subject, of the gateway and of its organization each: they are compared with every call."""
@@ -37,23 +49,7 @@ MAX_LIMITS = 32
 MAX_RAISE_NS = 31 * 86400 * 10**9
 _SAME_EVERYWHERE = ("concurrent_requests", "_per_minute")
 _MODEL = re.compile(r"[!-)+-~]{1,255}\*?|\*")
-
-
-class Part:
-    """The calls of a subject that a limit counts: those to one upstream, or of one model, or all."""
-
-    def __init__(self, upstream: str = "", model: str = "") -> None:
-        self.upstream, self.model = upstream, model
-        if model and not _MODEL.fullmatch(model):
-            raise GatewayError(
-                "invalid_model",
-                f"`{model[:64]}` is not the name of a model",
-                subject=model,
-                hint="write it as clients do; a star at its end stands for any rest, as in `gpt-4o*`",
-            )
-
-
-ALL = Part()
+_COUNTERPARTY = re.compile(rf"(?:{TO}|{FROM})(?:\*|([^/]+)(?:/([^/]+))?)")
 
 
 def set_limit(
@@ -80,6 +76,7 @@ def set_limit(
     check_name(name)
     _check_value(value)
     _check_mode(name, mode)
+    _check_part(name, part)
     with writing(registry, organization) as (session, tenant):
         stored, agent = subject_of(session, tenant, kind, subject)
         members_of(session, tenant, kind, subject, agent, actor, without_members=without_members)
@@ -102,7 +99,7 @@ def set_limit(
             "subject": stored,
             "by_gateway": by_gateway,
         }
-        same = before or UsageLimit(id="", created_ns=0, name=name, value=value, **vars(part), **of)
+        same = before or UsageLimit(id="", created_ns=0, name=name, value=value, **part._asdict(), **of)
         row = _next(same, actor, value=value, mode=mode)
         return _replace(session, tenant, "limit.set", row, before, agent, reason)
 
@@ -237,6 +234,34 @@ def _check_mode(name: str, mode: str | None) -> None:
     raise GatewayError("invalid_limit", f"`{mode[:64]}` is not a mode of a limit", hint="it is `hard` or `estimate`")
 
 
+def _check_part(name: str, part: Part) -> None:
+    if part.model and not _MODEL.fullmatch(part.model):
+        raise GatewayError(
+            "invalid_model",
+            f"`{part.model[:64]}` is not the name of a model",
+            subject=part.model,
+            hint="write it as clients do; a star at its end stands for any rest, as in `gpt-4o*`",
+        )
+    if not part.counterparty:
+        return
+    found = _COUNTERPARTY.fullmatch(part.counterparty)
+    if found is None:
+        raise GatewayError(
+            "invalid_counterparty",
+            f"`{part.counterparty[:64]}` is not a counterparty",
+            subject=part.counterparty,
+            hint="write `to:ORGANIZATION` for calls to its agents, `from:ORGANIZATION` for calls that they make",
+        )
+    for each in filter(None, found.groups()):
+        names.check_name("counterparty", each)
+    if any(part._replace(counterparty="")):
+        raise GatewayError("invalid_limit", "a limit on a counterparty is for all calls between the two agents")
+    if is_tokens(name):
+        raise GatewayError(
+            "invalid_limit", "calls between agents have no tokens", hint="limit their requests, or what they cost"
+        )
+
+
 def _of_gateway(session: Session, tenant: Organization, actor: str) -> bool:
     """True if this is somebody at the gateway's machine or an operator of the whole gateway."""
     return not operators.is_of(session, tenant.name, actor)
@@ -278,8 +303,7 @@ def _live(session: Session, tenant: Organization, kind: SubjectKind, stored: str
 
 
 def _same(rows: list[UsageLimit], name: str, part: Part) -> UsageLimit | None:
-    wanted = name, part.upstream, part.model
-    return next((row for row in rows if (row.name, row.upstream, row.model) == wanted), None)
+    return next((row for row in rows if (row.name, Part.of(row)) == (name, part)), None)
 
 
 def _found(
@@ -294,6 +318,7 @@ def _found(
     by_gateway: bool | None,
 ) -> UsageLimit:
     """The limit that the actor means and may change."""
+    _check_part(name, part)
     mine = _live(session, tenant, kind, stored)
     of_gateway = _of_gateway(session, tenant, actor)
     wanted = (of_gateway, not of_gateway) if by_gateway is None else (by_gateway,)
@@ -304,7 +329,7 @@ def _found(
     if row is None:
         others = sorted({each.name for each in mine})
         hint = Hint(f"its limits are {', '.join(others)}: `gateway limits list` shows them whole") if others else ""
-        where = "".join(f" for {what} `{text}`" for what, text in vars(part).items() if text)
+        where = "".join(f" for {what} `{text}`" for what, text in part._asdict().items() if text)
         raise NotFoundError(
             "no_such_limit",
             f"{kind} `{subject}` has no limit `{name}`{where}",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from gateway.a2a import cards
 from gateway.a2a.cards import MAX_SKILLS, Published, Skill
+from gateway.call import MOST_AMOUNT
 from gateway.errors import ConflictError, GatewayError, Hint, UnknownError
 from gateway.identity.call_tokens import KEY
 from gateway.registry import names, queries
@@ -32,6 +33,7 @@ def publish(
     description: str = "",
     skills: Sequence[Skill] = (),
     auth: str = KEY,
+    price_microusd: int = 0,
     insecure: bool = False,
     reason: str = "",
 ) -> UpstreamRecord:
@@ -47,6 +49,8 @@ def publish(
         names.check_text("skill", each.description, names.MAX_DESCRIPTION)
         for tag in each.tags:
             names.check_name("tag", tag)
+    if not 0 <= price_microusd <= MOST_AMOUNT // 1000:
+        raise GatewayError("invalid_price", f"{price_microusd} is not a price", hint="write millionths of a dollar")
     description = names.check_text("description", description, names.MAX_DESCRIPTION)
     with reading(registry, organization) as (session, tenant):
         row = find_living(session, tenant, agent)
@@ -58,7 +62,8 @@ def publish(
                 subject=row.name,
                 hint=Hint("remove the upstream, or rename the agent"),
             )
-        published = Published(row.id, description or f"Agent {row.name} of {organization}.", tuple(skills))
+        description = description or f"Agent {row.name} of {organization}."
+        published = Published(row.id, description, tuple(skills), price_microusd)
         name = row.name
     return add_upstream(
         registry,

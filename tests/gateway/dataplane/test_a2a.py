@@ -122,7 +122,7 @@ async def test_a_bundle_that_receives_grants_its_subject_nothing(gateway: Gatewa
 @pytest.mark.parametrize(
     "demand",
     [
-        'limits := {"requests_per_day": 5}',
+        'limits := {"requests_per_day": 5}\n\nover_limit contains {"reason": "it is used up"}',
         'require_approval contains {"reason": "a person looks at it"}',
         'obligations := {"set_headers": {"x-data-class": "internal"}}',
     ],

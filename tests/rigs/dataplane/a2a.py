@@ -49,7 +49,7 @@ deny contains "closed today" if input.action == "a2a.tasks.cancel"
 """
 
 
-def serve(gateway: Gateway, sending: str = SENDING, receiving: str = RECEIVING) -> AgentRecord:
+def serve(gateway: Gateway, sending: str = SENDING, receiving: str = RECEIVING, price_microusd: int = 0) -> AgentRecord:
     """Register the organization and its agent, publish it at the test's upstream, and put these policies into force."""
     where: dict[str, Any] = {"actor": ACTOR, "organization": OTHER}
     organization_keys.create(gateway.data.keys)
@@ -64,6 +64,7 @@ def serve(gateway: Gateway, sending: str = SENDING, receiving: str = RECEIVING) 
         secret=SECRET,
         description="Sells things.",
         skills=[Skill("order", "Order", "Takes orders.")],
+        price_microusd=price_microusd,
     )
     into_force(gateway, sending, receiving)
     bindings.bind(gateway.registry, **where, kind="agent", subject="sales", bundle="desk", effect="receive")

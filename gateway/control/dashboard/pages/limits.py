@@ -11,6 +11,7 @@ from gateway.control.dashboard.door import View
 from gateway.control.dashboard.forms import Field
 from gateway.control.dashboard.shown import Found, Redirect, ShownPage
 from gateway.control.dashboard.tables import Column, Table
+from gateway.usage.limits import Part
 
 _KINDS: Final = ("agent", "team", "organization")
 _NAMES = (
@@ -34,6 +35,7 @@ async def listed(view: View) -> Found:
         Column("Until", "raised_until", "time", narrow=False),
         Column("Upstream", "upstream", narrow=False),
         Column("Model", "model", narrow=False),
+        Column("Counterparty", "counterparty", narrow=False),
         Column("Mode", "mode", narrow=False),
         Column("", lambda _each: "Left", "act", lambda each: _left(view, each)),
     ]
@@ -96,7 +98,7 @@ async def _back(view: View, _known: Known, made: Any) -> Found:
 
 def _command(verb: str, *more: str) -> Callable[[Known], list[str]]:
     def said(known: Known) -> list[str]:
-        parts = [f"--{name}={known[name]}" for name in ("upstream", "model") if known[name] != "none"]
+        parts = [f"--{name}={known[name]}" for name in Part._fields if known[name] != "none"]
         return ["limits", verb, _named(known["subject_kind"], known["subject"]), known["limit"], *more, *parts]
 
     return said
@@ -118,8 +120,7 @@ _FORMS: Final = [
             Input(name="subject", title="Name", hint="Of the agent, team or organization."),
             Input(name="limit", choices=_NAMES, value="requests_per_day", hint=""),
             Input(name="value", hint=_UNITS),
-            "upstream",
-            "model",
+            *Part._fields,
             Input(
                 name="mode",
                 choices=("", "estimate", "hard"),

@@ -37,6 +37,8 @@ class DocumentAnswerTap(AnswerTap):
 
     def told(self, whole: bytes, document: dict[str, Any]) -> bytes:
         note_created(document, self.report)
+        if "error" in document:
+            self.report.charged = 0
         return whole
 
 
@@ -56,6 +58,8 @@ class StreamTap(EventTap):
             report.failed = True
             return Event.HIDE
         note_created(message, report)
+        if "error" in message:
+            report.charged = 0
         return Event.PERHAPS_LAST if _may_be_last(message) else Event.SHOW
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.call import Reference
+from gateway.call import AMOUNT, MOST_AMOUNT, Reference
 from gateway.errors import Denied
 from gateway.mcp import messages
 from gateway.mcp.messages import INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Id, ProtocolError
@@ -127,6 +127,13 @@ def _message(params: Mapping[str, Any]) -> dict[str, Any]:
     if any(name in configuration for name in _PUSH):
         text = "push notifications are not served: the agent would send to an address that nobody has judged"
         raise ProtocolError(INVALID_PARAMS, text)
+    metadata = message.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise ProtocolError(INVALID_PARAMS, "`params.message.metadata` must be an object")
+    amount = metadata.get(AMOUNT, 0)
+    if amount.__class__ is not int or not 0 <= amount <= MOST_AMOUNT // 1000:
+        text = f"`params.message.metadata.{AMOUNT}` must be a whole number of millionths of a dollar"
+        raise ProtocolError(INVALID_PARAMS, text)
     parts = message.get("parts")
     if not isinstance(parts, list) or not parts or not all(isinstance(each, dict) for each in parts):
         raise ProtocolError(INVALID_PARAMS, "`params.message.parts` must be a list of objects")
@@ -142,6 +149,7 @@ def _message(params: Mapping[str, Any]) -> dict[str, Any]:
     if message.get("contextId") not in (None, ""):
         found.append(context_reference(_id(message["contextId"], "message.contextId")))
     return {
+        "params": {AMOUNT: amount} if AMOUNT in metadata else {},
         "references": tuple(dict.fromkeys(found)),
         "messages": 1,
         "roles": ("user",),
