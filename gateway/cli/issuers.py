@@ -40,6 +40,7 @@ class TokenKind(enum.StrEnum):
 
     ID = "id_token"
     ACCESS = "access_token"
+    ASSERTION = "id_jag"
 
 
 class Algorithm(enum.StrEnum):

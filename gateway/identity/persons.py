@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from gateway.identity import workload
@@ -19,13 +19,17 @@ from gateway.identity.workload import Rule, WorkloadIssuer
 
 ClaimValue: TypeAlias = str | int | bool | list[str]
 
-TOKEN_KINDS: Final = ("id_token", "access_token")
+ASSERTION: Final = "id_jag"
+TOKEN_KINDS: Final = ("id_token", "access_token", ASSERTION)
+ASSERTION_TYPE: Final = "oauth-id-jag+jwt"
+"""The `typ` of an assertion of a person's identity for one client (draft-ietf-oauth-identity-assertion-authz-grant)."""
 EMAIL_DOMAIN: Final = "email_domain"
 """A claim that the gateway makes of `email`, if the issuer says that it has verified the address."""
 MAX_CLAIMS_LENGTH: Final = 1024
 """Characters of JSON, so that a token with the longest scope and chain still fits into a header."""
 
 _SUBJECT = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
+_JTI = re.compile(r"[!-~]{1,256}")
 _RIGHT = re.compile(r"rul_[0-9a-f-]{36}")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,126}")
 _MAX_TEXT = 256
@@ -56,16 +60,17 @@ class Right(NamedTuple):
 def verify(compact: Compact, issuer: WorkloadIssuer, keys: Iterable[Key], now: float, kind: str) -> workload.Workload:
     """The content of a person's token; raises `InvalidTokenError`.
 
-    `kind` is what the agent says that it is: `id_token`, `access_token` or, for either, `jwt`. Only the kind counts
-    that the issuer is registered for.
+    `kind` is what the agent says that it is: `id_token`, `access_token` or, for either, `jwt`; or an assertion. Only
+    the kind counts that the issuer is registered for.
     """
-    if kind not in ("jwt", issuer.accepts):
+    asserted = issuer.accepts == ASSERTION
+    if kind != issuer.accepts and (asserted or kind != "jwt"):
         raise InvalidTokenError("kind")
     if compact.algorithm not in issuer.algorithms:
         raise InvalidTokenError("algorithm")
     if issuer.accepts == "id_token" and compact.typ == "at+jwt":
         raise InvalidTokenError("type")
-    found = workload.verify(compact, issuer, keys, now)
+    found = workload.verify(compact, issuer, keys, now, (ASSERTION_TYPE,) if asserted else workload.TYPES)
     claims = found.claims
     issued = claims.get("iat")
     if issued is None:
@@ -78,6 +83,29 @@ def verify(compact: Compact, issuer: WorkloadIssuer, keys: Iterable[Key], now: f
         raise InvalidTokenError("no_person")
     if issuer.accepts == "id_token":
         _check_party(claims, issuer.audience)
+    return found
+
+
+def once(claims: Mapping[str, Any], clients: Collection[str]) -> str:
+    """The id of an assertion, which is used once; raises `InvalidTokenError` unless it was made for one of `clients`.
+
+    These are the names of one agent.
+    """
+    if claims.get("client_id") not in clients:
+        raise InvalidTokenError("client")
+    identifier = claims.get("jti")
+    if not isinstance(identifier, str) or not _JTI.fullmatch(identifier):
+        raise InvalidTokenError("claims")
+    return identifier
+
+
+def resource(claims: Mapping[str, Any]) -> str:
+    """The resource that an assertion is for, empty if it names none; raises `InvalidTokenError`, also for several."""
+    found = claims.get("resource", "")
+    if isinstance(found, list) and len(found) == 1:
+        [found] = found
+    if not isinstance(found, str):
+        raise InvalidTokenError("claims")
     return found
 
 

@@ -9,7 +9,7 @@ make such a token; nothing in the token itself says where keys are. For issuers 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from gateway.identity import jose
@@ -20,7 +20,7 @@ Purpose: TypeAlias = Literal["workloads", "persons"]
 SKEW: Final = 30
 """Seconds by which an issuer's clock may be ahead."""
 
-_TYPES = ("", "jwt", "at+jwt")
+TYPES = ("", "jwt", "at+jwt")
 _MAX_AUDIENCES = 32
 
 
@@ -71,9 +71,11 @@ def issuer_of(compact: Compact) -> str:
     return found
 
 
-def verify(compact: Compact, issuer: WorkloadIssuer, keys: Iterable[Key], now: float) -> Workload:
+def verify(
+    compact: Compact, issuer: WorkloadIssuer, keys: Iterable[Key], now: float, types: Container[str] = TYPES
+) -> Workload:
     """The content of an issuer's token; raises `InvalidTokenError`, `unknown_key` if none of `keys` is the token's."""
-    if compact.typ not in _TYPES:
+    if compact.typ not in types:
         raise InvalidTokenError("type")
     jose.verify(compact, keys)
     claims = compact.claims

@@ -167,6 +167,7 @@ class DataWorker:
             tokens=tokens,
             keys=self._token_keys,
             metadata=self._metadata,
+            nonces=UsedNonces(self._store),
             registry=self._reader,
             issuers=IssuerKeys(),
             writer=self.writer,

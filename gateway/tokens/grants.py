@@ -28,9 +28,10 @@ from gateway.identity.signatures import Signed
 from gateway.identity.token_credentials import Tokens
 from gateway.identity.token_keys import TokenKeys
 from gateway.identity.tokens import Link, Token
-from gateway.identity.workload import Purpose, WorkloadIssuer
+from gateway.identity.workload import Purpose, Workload, WorkloadIssuer
 from gateway.mcp.pins import PROVIDER as MCP
 from gateway.registry.port import AgentRow, Epochs, RegistryPort
+from gateway.runtime.nonces import UsedNonces
 from gateway.tokens.form import TYPES, Refusal, TokenRequest
 from gateway.tokens.issuer_keys import IssuerKeys
 from gateway.tokens.metadata import Metadata
@@ -72,6 +73,7 @@ class Source:
     expires: float  # seconds since 1970
     facts: Mapping[str, str] = field(default_factory=dict)  # further ones for the log
     person: Person | None = None
+    resource: str = ""  # that alone, if it is said
 
 
 class Lifetimes(Protocol):
@@ -96,6 +98,7 @@ class Grants:
         tokens: Tokens,
         keys: TokenKeys,
         metadata: Metadata,
+        nonces: UsedNonces,
         registry: RegistryPort,
         issuers: IssuerKeys,
         writer: AuditWriter,
@@ -106,6 +109,7 @@ class Grants:
         self._tokens = tokens
         self._keys = keys
         self._metadata = metadata
+        self._nonces = nonces
         self._registry = registry
         self._issuers = issuers
         self._writer = writer
@@ -123,8 +127,7 @@ class Grants:
                 raise Denied("bad_credentials", "missing")
             source = self._own(await self._authenticated(credential, request, epochs), peer)
         elif request.grant == "jwt_bearer":
-            _without(credential)
-            source = await self._workload(request.need("assertion"))
+            source = await self._asserted(request, credential, peer, epochs)
         else:
             source = await self._exchange(request, credential, peer, epochs)
         if client not in ("", source.agent.id, source.agent.name):
@@ -157,6 +160,24 @@ class Grants:
             why = "a token of its own does not let another agent act: request one with requested_actor"
             raise Refusal.bad_token("no_actor", why, _hint(actor))
         return self._own(subject, peer)
+
+    async def _asserted(
+        self, request: TokenRequest, credential: Presented | None, peer: str | None, epochs: Epochs
+    ) -> Source:
+        """A token on an outside issuer's word: about a program, or about the person for whom a client acts."""
+        text = request.need("assertion")
+        try:
+            of_person = jose.parse(text).typ == persons.ASSERTION_TYPE
+        except InvalidTokenError as error:
+            raise Refusal.bad_token(error.message, "the token is not valid") from None
+        if not of_person:
+            _without(credential)
+            return await self._workload(text)
+        if credential is None:
+            raise Denied("bad_credentials", "missing", reasons=["the client must present its credential as well"])
+        return await self._for_person(
+            text, persons.ASSERTION, await self._authenticated(credential, request, epochs), peer
+        )
 
     def _own_token(self, text: str) -> bool:
         try:
@@ -246,12 +267,32 @@ class Grants:
             found = persons.verify(compact, issuer, keys, time.time(), kind)
             rule = persons.right_of(await self._registry.issuer_rules(issuer.id), actor.agent_id, found.claims)
             person = Person(rule.id, found.claims["sub"], persons.chosen(issuer.claims, found.claims))
+            resource, scopes = "", tuple[KeyScope, ...]()
+            if kind == persons.ASSERTION:
+                resource, scopes = await self._used_up(found, issuer, actor)
         except InvalidTokenError as error:
             why = _TEXTS.get(error.message, "the token is not valid")
             raise Refusal.bad_token(error.message, why, _hint(actor)) from None
         own = self._own(actor, peer)
         facts = {"issuer": issuer.id, "issuer_name": issuer.name}
-        return replace(own, expires=min(own.expires, found.expires), facts=facts, person=person)
+        ends = min(own.expires, found.expires)
+        return replace(own, expires=ends, facts=facts, person=person, resource=resource, scopes=(*own.scopes, *scopes))
+
+    async def _used_up(
+        self, found: Workload, issuer: WorkloadIssuer, actor: Principal
+    ) -> tuple[str, tuple[KeyScope, ...]]:
+        """What an assertion is for: a resource and a scope. It is used up by this; raises `InvalidTokenError`."""
+        identifier = persons.once(found.claims, (actor.agent_id, actor.name))
+        resource, wanted = persons.resource(found.claims), found.claims.get("scope", "")
+        if not isinstance(wanted, str):
+            raise InvalidTokenError("claims")
+        try:
+            scopes = (token_scope.parse(wanted),) if wanted else ()
+        except GatewayError:
+            raise InvalidTokenError("claims") from None
+        if not await self._nonces.use(issuer.id, identifier, found.expires):
+            raise InvalidTokenError("used")
+        return resource, scopes
 
     async def _issuer_of(self, compact: Compact, purpose: Purpose, organization: str | None = None) -> WorkloadIssuer:
         """The registered issuer that a token names; raises `InvalidTokenError`, also if it is for the other purpose.
@@ -327,8 +368,12 @@ class Grants:
 
     async def _resource(self, source: Source, request: TokenRequest) -> KeyScope | None:
         """The upstream that the token is to open (RFC 8707); None if that is all that its agent may call."""
-        if not (wanted := request.get("resource")):
+        wanted = request.get("resource") or source.resource
+        if not wanted:
             return None
+        if source.resource not in ("", wanted):
+            what = "the assertion is for another resource"
+            raise Refusal("invalid_target", what, denied=Denied("bad_request", principal_hint=_of_source(source)))
         path = self._metadata.resource(wanted)
         upstream = None if path is None else routing.resource(path)
         if path == "":
@@ -432,6 +477,8 @@ _TEXTS = {
     "no_person": "the token is not a person's: its subject is the program that it was given to",
     "kind": "the issuer is registered for tokens of another subject_token_type",
     "too_old": "the token was issued too long ago",
+    "client": "the assertion was made for another client: its client_id must be the agent's name or id",
+    "used": "the assertion was used already",
     "party": "the token was made for another application (azp)",
     "no_right": "no rule lets this agent act for the person",
     "claim_value": "a claim that is to be kept is neither a text, a whole number, true, false nor a list of texts",

@@ -41,6 +41,7 @@ class Metadata:
                 "response_types_supported": [],
                 "grant_types_supported": [*GRANTS],
                 "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+                "authorization_grant_profiles_supported": ["urn:ietf:params:oauth:grant-profile:id-jag"],
             }
         )
 

@@ -23,7 +23,9 @@ _ISSUER = shapes.record(IssuerRecord, rules={"type": "integer", "description": "
 class NewPersonTokens(Body):
     """What the tokens of persons must be, and what is kept of them."""
 
-    kind: Literal["id_token", "access_token"] = Field("id_token", description="Which kind of tokens they are.")
+    kind: Literal["id_token", "access_token", "id_jag"] = Field(
+        "id_token", description="Which kind of tokens they are."
+    )
     max_age: int = Field(3600, description="How many seconds old one may be: 60 to 86400.")
     claims: list[str] = Field(default_factory=list, description="The claims that policies see, such as `groups`.")
     algorithms: list[Algorithm] = Field(default_factory=lambda: list(ALGORITHMS), description="How one may be signed.")

@@ -41,4 +41,5 @@ async def main(url: str, client: str, secret: str) -> dict[str, object]:
     return {"tools": names, "said": found.content[0].text, "scope": kept.tokens.scope}
 
 
-print(json.dumps(asyncio.run(main(*sys.argv[1:]))))
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(main(*sys.argv[1:]))))
