@@ -50,6 +50,12 @@ Counterparty = Annotated[
 ]
 
 
+Tool = Annotated[
+    str,
+    typer.Option("--tool", metavar="NAME", help="Only calls of this tool of MCP servers; `*` stands for any rest."),
+]
+
+
 @app.command("set")
 def set_limit(
     ask: ChangingOf,
@@ -59,6 +65,7 @@ def set_limit(
     upstream: Upstream = "",
     model: Model = "",
     counterparty: Counterparty = "",
+    tool: Tool = "",
     mode: Annotated[
         str,
         typer.Option(
@@ -77,7 +84,7 @@ def set_limit(
     One that an operator of the whole gateway has set, or somebody at its machine, cannot be changed by operators of the
     organization. Theirs is another one beside it, and the lower one decides.
     """
-    named, about = _name(subject, ask, limit, Part(upstream, model, counterparty))
+    named, about = _name(subject, ask, limit, Part(upstream, model, counterparty, tool))
     body = named | {"value": amount(limit, value), "without_members": create}
     if mode:  # an older gateway has no modes
         body["mode"] = mode
@@ -107,13 +114,14 @@ def raise_limit(
     upstream: Upstream = "",
     model: Model = "",
     counterparty: Counterparty = "",
+    tool: Tool = "",
 ) -> None:
     """Raise a limit for a while; it falls back by itself.
 
     Where the gateway and the organization have set the same one, it is that of whoever asks. An operator of the
     organization cannot raise the gateway's.
     """
-    named, about = _name(subject, ask, limit, Part(upstream, model, counterparty))
+    named, about = _name(subject, ask, limit, Part(upstream, model, counterparty, tool))
     body = named | {"value": amount(limit, value), "for_seconds": output.seconds(duration), "reason": reason}
     made = known(ask.send("POST", "limits", "raise", body=body, organization=about))
     values = f"from {_shown(made, made['value'])} to {_shown(made, made['raised'] or 0)}"
@@ -129,13 +137,14 @@ def remove_limit(
     upstream: Upstream = "",
     model: Model = "",
     counterparty: Counterparty = "",
+    tool: Tool = "",
 ) -> None:
     """End a limit, from the next request on. What is used is counted all the same.
 
     Where the gateway and the organization have set the same one, it is that of whoever asks. An operator of the
     organization cannot end the gateway's.
     """
-    named, about = _name(subject, ask, limit, Part(upstream, model, counterparty))
+    named, about = _name(subject, ask, limit, Part(upstream, model, counterparty, tool))
     removed = known(ask.send("POST", "limits", "remove", body=named, organization=about))
     value = _shown(removed, removed["value"])
     ask.show(removed, f"{_whose(removed)} no longer has the limit {removed['limit']} {value}")
@@ -184,7 +193,7 @@ def _name(subject: str, ask: GivenOptions, limit: str, part: Part) -> tuple[dict
 
 def known(limit: AnswerDocument) -> AnswerDocument:
     """A limit; an older gateway elsewhere does not say who has set it, and has no modes and no counterparties."""
-    unsaid = {"by_gateway": None, "mode": "hard", "counterparty": ""}
+    unsaid = {"by_gateway": None, "mode": "hard", "counterparty": "", "tool": ""}
     return limit | {name: limit.get(name, value) for name, value in unsaid.items()}
 
 

@@ -63,9 +63,9 @@ class KeptContent:
 class BoundLimit:
     """A limit of the registry as a principal has it: its own, its team's or its organization's.
 
-    `upstream`, `model` and `counterparty` are empty where it is not for these only. Until `raised_until_ns` it is
-    `raised`, if that is more. If it is set `by_gateway`, no operator of the organization can raise it. `mode` is `hard`
-    or `estimate`.
+    `upstream`, `model`, `counterparty` and `tool` are empty where it is not for these only. Until `raised_until_ns` it
+    is `raised`, if that is more. If it is set `by_gateway`, no operator of the organization can raise it. `mode` is
+    `hard` or `estimate`.
     """
 
     id: str
@@ -75,6 +75,7 @@ class BoundLimit:
     upstream: str
     model: str
     counterparty: str = ""
+    tool: str = ""
     raised: int | None = None
     raised_until_ns: int | None = None
     by_gateway: bool | int = True

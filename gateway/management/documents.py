@@ -12,7 +12,7 @@ from gateway.management.client import incomplete
 T = TypeVar("T")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_NOT_SAID: Final[Mapping[str, Any]] = {"by_gateway": None, "mode": "hard", "counterparty": ""}
+_NOT_SAID: Final[Mapping[str, Any]] = {"by_gateway": None, "mode": "hard", "counterparty": "", "tool": ""}
 """Members that an older gateway leaves out and commands can do without: they show that it is not known."""
 
 

@@ -26,7 +26,7 @@ from gateway.frozen import frozen
 from gateway.identity.credentials import PREFIXES
 from gateway.policy.approvals import Escalation, Requirement, ordered
 from gateway.policy.obligations import HEADERS, NOTHING, Conflict, Obligations, together
-from gateway.usage.limits import LIMITS
+from gateway.usage.limits import OF_POLICIES, TOOL
 
 if TYPE_CHECKING:
     from gateway.identity.principals import Effect
@@ -128,16 +128,18 @@ def read(document: object, effect: Effect) -> Verdict:
         limits=limits,
         over_limit=ordered(over_limit) if limits and over_limit else (),
         # A place among calls under way is free again before anybody has read the question.
-        firm={name: value for name, value in limits.items() if name == CONCURRENT} if over_limit else limits,
+        firm={name: value for name, value in limits.items() if _is_firm(name)} if over_limit else limits,
     )
     if effect == "receive" and (unmet := _unmet_of_receiver(document)):
         return Verdict("policy_unsupported", detail=f"`{unmet}` of a bundle that is bound with the effect `receive`")
     return awaiting(found, approvals) if approvals else found
 
 
-def _unmet_of_receiver(document: Mapping[str, object]) -> str:
+def _unmet_of_receiver(document: Mapping[str, Any]) -> str:
     """The member by which a bundle demands of a call to its subject what nobody enforces; empty if there is none."""
-    return next((name for name in ("obligations", "require_approval", "over_limit") if document.get(name)), "")
+    if name := next((name for name in ("obligations", "require_approval", "over_limit") if document.get(name)), ""):
+        return name
+    return next((f"limits.{name}" for name in document.get("limits", ()) if name.startswith(TOOL)), "")
 
 
 def awaiting(allowed: Verdict, approvals: Iterable[Requirement]) -> Verdict:
@@ -331,10 +333,15 @@ def _approvers(value: object, where: str) -> dict[str, tuple[str, ...]]:
     return {name: tuple(sorted(set(_texts(listed, name)))) for name, listed in approvers.items()}
 
 
+def _is_firm(name: str) -> bool:
+    """True if nobody can let a call go over a limit of this name."""
+    return name == CONCURRENT or name.startswith(TOOL)
+
+
 def _limits(value: object) -> Mapping[str, int]:
     limits: Mapping[str, int] = _expect(value, dict, "limits")
     for name, limit in limits.items():
-        if name not in LIMITS:
+        if name not in OF_POLICIES:
             raise _Invalid(f"`limits.{name}` is not a limit")
         _integer(limit, 0, f"limits.{name}")
     return limits

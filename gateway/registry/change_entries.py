@@ -134,6 +134,7 @@ def limit(row: UsageLimit, replaced: UsageLimit | None = None) -> Fields:
         **_of(row, "value", "subject_kind", "subject", "model", "by_gateway", "mode", *raised, limit="id"),
         **_of(row, limit_name="name", upstream_name="upstream"),
         **(_of(row, "counterparty") if row.counterparty else {}),
+        **(_of(row, "tool") if row.tool else {}),
         "about": about(row),
         "replaced": None if replaced is None else replaced.id,
         "value_before": None if replaced is None else replaced.value,

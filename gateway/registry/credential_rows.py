@@ -25,7 +25,7 @@ _LIMITS: Final = """
 (SELECT json_group_array(json_object(
             'id', b.id, 'subject_kind', b.subject_kind, 'name', b.name, 'value', b.value, 'upstream', b.upstream,
             'model', b.model, 'counterparty', b.counterparty, 'raised', b.raised, 'raised_until_ns', b.raised_until_ns,
-            'by_gateway', b.by_gateway,
+            'by_gateway', b.by_gateway, 'tool', b.tool,
             'mode', b.mode))
    FROM usage_limit b
   WHERE b.organization_id = <organization> AND b.removed_ns IS NULL AND <subject>)"""

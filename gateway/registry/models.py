@@ -505,6 +505,7 @@ class UsageLimit(SQLModel, table=True):
     upstream: str
     model: str
     counterparty: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    tool: str = Field(default="", sa_column_kwargs={"server_default": ""})
     value: int = Field(sa_type=BigInteger)
     # Set by the gateway's operators: those of the organization cannot change it.
     by_gateway: bool = Field(default=True, sa_column_kwargs={"server_default": true()})

@@ -315,6 +315,7 @@ class LimitRecord:
     upstream: str
     model: str
     counterparty: str
+    tool: str
     raised: int | None
     raised_until_ns: int | None
     reason: str | None

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from gateway.identity.principals import BoundLimit, Principal
 
 LIMITS: Final = frozenset(COUNTERS)
+TOOL: Final = "tool_"
+"""How the names of those limits of policies begin that count only calls of the very tool that a call names."""
+OF_POLICIES: Final = LIMITS | {TOOL + name for name in COUNTERS if "requests" in name}
 BOUNDED: Final = frozenset(name for name in COUNTERS if name.startswith(("tokens", "spend_microusd")))
 """Limits that need to know the most that a call can use."""
 
@@ -48,6 +51,8 @@ class Part(NamedTuple):
     model: str = ""
     # `to:ORGANIZATION`, `from:ORGANIZATION`, `from:*`; with `/AGENT` for one agent of it.
     counterparty: str = ""
+    # Of an MCP server: a name, or how it begins, with a star at the end.
+    tool: str = ""
 
     @classmethod
     def of(cls, each: Any) -> Part:
@@ -73,6 +78,8 @@ class Part(NamedTuple):
         if self.upstream and self.upstream != call.upstream:
             return False
         if self.model and not any(matches(self.model, model) for model in call.models):
+            return False
+        if self.tool and (call.tool is None or not begins(self.tool, call.tool.name)):
             return False
         if not self.counterparty:
             return True
@@ -130,6 +137,11 @@ def matches(pattern: str, model: str) -> bool:
     """
     pattern, model = pattern.lower(), model.lower()
     return model.startswith(pattern[:-1]) if pattern.endswith("*") else model == pattern
+
+
+def begins(pattern: str, name: str) -> bool:
+    """The same of a tool, whose name is exactly what its server calls it."""
+    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
 
 
 @frozen()
@@ -212,8 +224,19 @@ def applying(
     if not policy and not of_agent.partial:
         return of_agent.applied
     firm = policy if firm is None else firm
-    found = [_of_policy(principal, name, value, firm.get(name)) for name, value in policy.items()]
+    found = [
+        _of_policy(
+            principal, name.removeprefix(TOOL), value, firm.get(name), _of_tool(call) if name.startswith(TOOL) else ALL
+        )
+        for name, value in policy.items()
+        if call.tool is not None or not name.startswith(TOOL)
+    ]
     return (*found, *(each for each in of_agent.applied if not of_agent.partial or each.part.has(call)))
+
+
+def _of_tool(call: Call) -> Part:
+    """The calls of the tool that a call names, at its server."""
+    return ALL if call.tool is None else Part(upstream=call.upstream, tool=call.tool.name)
 
 
 def received(

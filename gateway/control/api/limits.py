@@ -39,6 +39,7 @@ class Named(Reasoned):
         description="Only for calls to agents of an organization (`to:ORGANIZATION`, `to:ORGANIZATION/AGENT`), or for "
         "calls that they make (`from:ORGANIZATION`, `from:ORGANIZATION/AGENT`, `from:*`).",
     )
+    tool: str = Field("", description="Only for calls of this tool of MCP servers; `create_*` for all that begin so.")
 
 
 class NewLimit(Named):

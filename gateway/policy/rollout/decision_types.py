@@ -16,7 +16,7 @@ import policy_engine as pe
 from gateway.errors import did_you_mean
 from gateway.policy import decision
 from gateway.policy.obligations import HEADERS
-from gateway.usage.limits import LIMITS
+from gateway.usage.limits import OF_POLICIES
 from policy_engine import types
 from policy_engine.location import Location
 from policy_engine.members import Member
@@ -77,7 +77,7 @@ DECISION: Final = Closed(
         "deny": Many(Either((types.STRING, Closed({"msg": types.STRING}, "a member of a reason", ("msg",))))),
         "require_approval": Many(_APPROVAL),
         "over_limit": Many(_APPROVAL),
-        "limits": Closed(dict.fromkeys(sorted(LIMITS), types.NUMBER), "a limit"),
+        "limits": Closed(dict.fromkeys(sorted(OF_POLICIES), types.NUMBER), "a limit"),
         "references": types.STRING,
         "obligations": Closed(
             {

@@ -31,6 +31,7 @@ class LimitState:
     upstream: str
     model: str
     counterparty: str
+    tool: str
     value: int
     spent: int
     reserved: int

@@ -20,6 +20,7 @@ from sqlmodel.sql.expression import Select as SelectOfTuple
 
 from gateway.errors import ConflictError, ForbiddenError, GatewayError, Hint, NotFoundError, UnknownError, did_you_mean
 from gateway.identifiers import new_id
+from gateway.mcp.pins import MAX_NAME
 from gateway.registry import change_entries as entries
 from gateway.registry import names, outbox
 from gateway.registry.agents.states import ENDED
@@ -49,6 +50,7 @@ MAX_LIMITS = 32
 MAX_RAISE_NS = 31 * 86400 * 10**9
 _SAME_EVERYWHERE = ("concurrent_requests", "_per_minute")
 _MODEL = re.compile(r"[!-)+-~]{1,255}\*?|\*")
+_TOOL = re.compile(rf"[A-Za-z0-9_./-]{{1,{MAX_NAME}}}\*?|\*", re.ASCII)
 _COUNTERPARTY = re.compile(rf"(?:{TO}|{FROM})(?:\*|([^/]+)(?:/([^/]+))?)")
 
 
@@ -242,6 +244,17 @@ def _check_part(name: str, part: Part) -> None:
             subject=part.model,
             hint="write it as clients do; a star at its end stands for any rest, as in `gpt-4o*`",
         )
+    if part.tool and not _TOOL.fullmatch(part.tool):
+        raise GatewayError(
+            "invalid_tool",
+            f"`{part.tool[:64]}` is not the name of a tool",
+            subject=part.tool,
+            hint="write it as `gateway tools list` does; a star at its end stands for any rest, as in `create_*`",
+        )
+    if part.tool and name in BOUNDED:
+        raise GatewayError("invalid_limit", "calls of tools have no tokens and no price", hint="limit their requests")
+    if part.tool and part.model:
+        raise GatewayError("invalid_limit", "a call of a tool names no model", hint="leave one of them out")
     if not part.counterparty:
         return
     found = _COUNTERPARTY.fullmatch(part.counterparty)

@@ -379,6 +379,7 @@ def test_a_registry_of_the_first_revision_is_migrated(home: Home) -> None:
         execute(home, f"DROP INDEX {index}")
     execute(home, "DROP INDEX usage_limit_live")
     execute(home, "ALTER TABLE usage_limit DROP COLUMN counterparty")
+    execute(home, "ALTER TABLE usage_limit DROP COLUMN tool")
     execute(home, "CREATE UNIQUE INDEX usage_limit_live ON usage_limit (organization_id)")
     execute(home, f"UPDATE alembic_version SET version_num = '{FIRST_REVISION}'")
     home.registry.migrate()

@@ -36,6 +36,7 @@ async def listed(view: View) -> Found:
         Column("Upstream", "upstream", narrow=False),
         Column("Model", "model", narrow=False),
         Column("Counterparty", "counterparty", narrow=False),
+        Column("Tool", "tool", narrow=False),
         Column("Mode", "mode", narrow=False),
         Column("", lambda _each: "Left", "act", lambda each: _left(view, each)),
     ]
