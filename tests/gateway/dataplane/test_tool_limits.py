@@ -13,7 +13,7 @@ from gateway.errors import GatewayError
 from gateway.policy import reexecution
 from gateway.registry.limits import states, usage_limits
 from gateway.usage.limits import Part
-from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Handler, Seen, answer
+from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Handler, Seen, answer, until
 from tests.gateway.dataplane.test_a2a import kept
 from tests.gateway.dataplane.test_a2a_limits import sound
 from tests.rigs.dataplane.mcp import ask, result, serve
@@ -110,12 +110,10 @@ async def test_so_many_calls_of_a_tool_run_at_a_time(gateway: Gateway) -> None:
     limit(gateway, "concurrent_requests", 2, tool="get_issue")
     go, running = held(gateway)
     first = [asyncio.create_task(call(gateway)) for _ in range(6)]
-    while sum(each.done() for each in first) < 4 or max(running) < 2:
-        await asyncio.sleep(0.01)
+    await until(lambda: sum(each.done() for each in first) == 4 and max(running) == 2)
     assert max(running) == 2
     other = asyncio.create_task(call(gateway, "list_issues"))
-    while max(running) < 3:
-        await asyncio.sleep(0.01)
+    await until(lambda: max(running) == 3)
     go.set()
     assert Counter(await asyncio.gather(*first)) == {"ok": 2, "limit_exceeded": 4}
     assert await other == "ok"
@@ -156,11 +154,8 @@ async def test_a_bundle_limits_one_tool_alone(gateway: Gateway) -> None:
     """
     offer(gateway, policy)
     go, running = held(gateway)
-    calls = [
-        asyncio.create_task(call(gateway, each)) for each in ("get_issue", "get_issue", "list_issues", "list_issues")
-    ]
-    while max(running) < 3 or not any(each.done() for each in calls):
-        await asyncio.sleep(0.01)
+    calls = [asyncio.create_task(call(gateway, each)) for each in ("get_issue", "list_issues") * 2]
+    await until(lambda: max(running) == 3 and any(each.done() for each in calls))
     go.set()
     assert sorted(await asyncio.gather(*calls)) == ["limit_exceeded", "ok", "ok", "ok"]
 
