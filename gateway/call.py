@@ -60,6 +60,8 @@ class CalledTool:
     approved: bool
     untrusted: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, Any] | None = None
+    # The answer of a model that has proposed this call (`runtime/proposals.py`); None if nobody has.
+    proposed_by: Mapping[str, Any] | None = None
 
 
 @frozen()

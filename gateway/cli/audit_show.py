@@ -114,6 +114,7 @@ def print_decision(decision: AnswerDocument) -> None:
         ("key", f"{get('key')}, {method}" if (method := get("credential_method")) not in (None, "api_key") else ""),
         ("person", _person(decision)),
         ("call", f"{call} at {get('upstream')}" if get("upstream") else call),
+        ("proposed", _proposed(entry)),
         ("client", str(get("user_agent") or "")),
         ("trace", str(get("trace_id") or "")),
         ("key for", _scope(entry)),
@@ -209,6 +210,17 @@ def _scope(entry: dict[str, Any]) -> str:
         return ""
     peer = entry.get("peer_address")
     return (shown_scope(scope.document()) if scope else "") + (f" (from {peer})" if peer else "")
+
+
+def _proposed(entry: dict[str, Any]) -> str:
+    """The decision on the model's call whose answer proposed this call of a tool."""
+    if "proposed_by" not in entry:
+        return ""
+    if entry["proposed_by"] is None:
+        return "by no answer of a model that the gateway has seen"
+    return f"by the answer of {entry['proposed_by']}" + (
+        ", with other arguments" if entry.get("proposed_otherwise") else ""
+    )
 
 
 def _shadows(entry: dict[str, Any]) -> str:

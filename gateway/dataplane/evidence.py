@@ -102,6 +102,11 @@ def decided(judged: Judged) -> Decided:
         if private is not authorization.kept_input:
             unkept = [*orjson.loads(str(fields.get("unkept_json", "[]"))), "resource.params"]
             fields["recomputable"], fields["unkept_json"] = False, document(unkept)
+    if call.tool is not None:
+        proposal = call.tool.proposed_by
+        fields["proposed_by"] = None if proposal is None else proposal["decision"]
+        if proposal is not None and not proposal["same_arguments"]:
+            fields["proposed_otherwise"] = True
     if call.agent is not None:
         callee = call.agent
         fields |= {"callee": callee["id"], "callee_organization": callee["organization"], "callee_name": callee["name"]}

@@ -11,7 +11,7 @@ far an attempt has come and how it has ended, for those who count requests and s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.body import Body
@@ -29,6 +29,7 @@ from gateway.identity.principals import Principal
 from gateway.policy.authorization import Authorization
 from gateway.policy.cache import Panel
 from gateway.registry.port import Epochs
+from gateway.upstream.proposed import ProposedCall
 from gateway.upstream.providers.base import Provider, RequestHead, Sent
 from gateway.upstream.providers.rejections import Why
 from gateway.upstream.routing import Choices, Match, Target
@@ -262,12 +263,16 @@ class Carried:
     # The time of its judgement, in nanoseconds since 1970: what it costs is what it cost then.
     priced_ns: int
     output_cap: int | None
+    # A model was offered tools, so its answer may propose calls of them.
+    offers_tools: bool
     # Headers that policies have set.
     set_headers: Mapping[str, str]
     # Filters an answer by what the agent may use, if policies want that.
     guarded: Guarded | None
     # The decision of the other side of a call to an agent: its id, and whose it is.
     received: tuple[str, Principal] | None = None
+    # The calls of tools that the answer has proposed.
+    proposed: Sequence[ProposedCall] = ()
     # Makes the tokens of its requests, if those are its upstream's credentials.
     bearer: Bearer | None = None
 
@@ -302,6 +307,6 @@ class Carried:
         keeps_all, obligations = call.stores and bounds.keeps_all(call), found.obligations
         return cls(
             admitted, call, sent, keeps_all, judged.keeping, judged.reservation,
-            found.now_ns, obligations.max_output_tokens, obligations.set_headers, guarded,
+            found.now_ns, obligations.max_output_tokens, call.tools != (), obligations.set_headers, guarded,
             None if judged.received is None else (judged.received.decision_id, judged.received.callee),
         )  # fmt: skip

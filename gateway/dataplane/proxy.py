@@ -75,6 +75,7 @@ from gateway.policy.cache import PolicyCache
 from gateway.policy.decision import APPROVAL, Verdict
 from gateway.registry.port import ActiveSet
 from gateway.runtime.legacy_clients import LegacyClients
+from gateway.runtime.proposals import Proposals
 from gateway.runtime.references import References
 from gateway.settings import Settings
 from gateway.shares import Shares
@@ -123,6 +124,7 @@ class DataPlane:
         outages: Outages | None = None,
         approvals: Approvals | None = None,
         tokens: CallTokens,
+        proposals: Proposals,
         sighted: Sighted = _nobody,
     ) -> None:
         self._settings = settings
@@ -140,6 +142,7 @@ class DataPlane:
         self._approvals = approvals
         self._sighted = sighted
         self._tokens = tokens
+        self._proposals = proposals
         self._sessions = Sessions(client)
         self._complaints = Complaints()
         self._admission = Admission(settings)
@@ -346,6 +349,9 @@ class DataPlane:
             judges = authorization.panel(principal, active, self._policies)
             named, peer = reading.models, admitted.request.peer
             judges = authorization.within_scope(judges, principal.scope, call, named, peer)
+            if call.tool is not None and call.tool.arguments is not None:
+                proposal = await self._proposals.find(principal, call.tool.name, call.tool.arguments)
+                call = replace(call, tool=replace(call.tool, proposed_by=proposal))
             foreign = await self._reader.foreign(principal, match, call)
             kept = await self._reader.kept(principal, match, call)
             observed.judging_ns = time.monotonic_ns()
@@ -456,6 +462,10 @@ class DataPlane:
             # 9 record `completed`
             closed = await self._close(passing)
         await self._recorder.remember_created(carried)
+        if carried.proposed:
+            model = carried.admitted.observed.model
+            decision = carried.admitted.observed.decision_id
+            await self._proposals.remember(carried.admitted.principal, decision, model, carried.proposed)
         if client.gone:
             return None
         if not closed:

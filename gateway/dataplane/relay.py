@@ -21,6 +21,7 @@ from gateway.shares import Shares
 from gateway.upstream import answer_headers, quoted_secrets, sse
 from gateway.upstream.answer_headers import Headers
 from gateway.upstream.guards import Sighting, WholeTap
+from gateway.upstream.proposed import ProposalReader
 from gateway.upstream.providers import rejections
 from gateway.upstream.providers.base import AnswerHead
 from gateway.upstream.taps import Tap
@@ -86,6 +87,9 @@ class Relay:
         self._head = self._response_head(answer, whole=not (tap.streaming or held))
         digest = evidence.BodyDigest(carried.admitted.salt, "response_body")
         said: list[bytes] | None = [] if upstream_errors.telling(answer.status) else None
+        proposing = None
+        if carried.offers_tools and answer.status < 400:
+            proposing = ProposalReader(streaming=tap.streaming)
         if (keeping := carried.keeping) is not None:
             keeping.begin_answer(given.decode("latin-1"))
         if tap.streaming:
@@ -107,6 +111,8 @@ class Relay:
                         said = None
                 if keeping is not None:
                     keeping.add(chunk)
+                if proposing is not None:
+                    proposing.feed(chunk)
                 await self._pass(tap, chunk, answer.complete)
                 if tap.ended and not answer.complete:
                     await self._take_rest(answer, tap, digest)
@@ -120,6 +126,8 @@ class Relay:
                 self._tail = await self._finish(tap) if slow else tap.finish()
             finally:  # all requests share what is held
                 self._holding.release()
+        if proposing is not None:
+            carried.proposed = proposing.finish()
         if listed is not None:
             carried.detail = carried.detail or listed.remark
         if held is not None and len(self._tail) == carried.response_bytes:

@@ -28,7 +28,7 @@ from gateway.identity.principals import Effect, Principal
 from gateway.policy.approvals import MAX_BYTES, MAX_REQUIREMENTS, Requirement, are_given, documents, ordered
 from gateway.policy.cache import CompiledBundle, Panel, PolicyCache, content_paths, of_direction
 from gateway.policy.decision import ALLOWED, APPROVAL, MAX_INTEGER, Verdict, combine, lowest, read
-from gateway.policy.input import build_input, content_of, kept_of, received
+from gateway.policy.input import OF_CALLS, build_input, content_of, kept_of, received
 from gateway.policy.obligations import NOTHING, Obligations, together
 from gateway.registry.port import ActiveSet
 
@@ -221,7 +221,7 @@ def foreseen(
         verdicts.append((member.effect, verdict))
         if verdict.code in (ALLOWED, APPROVAL):
             continue
-        reads = content_of(content_paths(bundle.input_paths), document)
+        reads = content_of(content_paths(bundle.input_paths, OF_CALLS), document)
         if verdict.code != "policy_deadline" and not reads:
             return False
         if verdict.code == "policy_denied" and verdict.reasons and not bundle.denies_by_content:

@@ -21,7 +21,7 @@ from gateway.errors import Denied, GatewayError
 from gateway.policy import bundle as policy_bundle
 from gateway.policy.bundle import Manifest
 from gateway.policy.decision import Verdict
-from gateway.policy.input import CONTENT_PATHS, InputPath
+from gateway.policy.input import CONTENT_PATHS, OF_CALLS, InputPath
 from policy_engine.bundle import from_files
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def ready(policies: pe.Policies, manifest: Manifest, digest: str) -> CompiledBun
         input_paths=facts.input_paths,
         models=manifest.models,
         nondeterministic=bool(facts.nondeterministic),
-        denies_by_content=bool(content_paths(policies.facts(f"{manifest.entrypoint}.deny").input_paths)),
+        denies_by_content=bool(content_paths(policies.facts(f"{manifest.entrypoint}.deny").input_paths, OF_CALLS)),
     )
 
 
@@ -263,12 +263,15 @@ def _reads_usage(bundle: CompiledBundle | None) -> bool:
     return bundle is not None and any(path[:1] in ((), ("usage",)) for path in bundle.input_paths)
 
 
-def content_paths(paths: Iterable[InputPath]) -> tuple[str, ...]:
-    """The content that can be read through these paths: parts of it, or all of it if a path contains it."""
+def content_paths(paths: Iterable[InputPath], among: Iterable[InputPath] = CONTENT_PATHS) -> tuple[str, ...]:
+    """The content that can be read through these paths: parts of it, or all of it if a path contains it.
+
+    With `OF_CALLS` it is also what only a call has.
+    """
     found: set[InputPath] = set()
     touched: set[InputPath] = set()
     for path in paths:
-        for content in CONTENT_PATHS:
+        for content in among:
             length = min(len(path), len(content))
             if path[:length] == content[:length]:  # one is or contains the other
                 found.add(max(path, content, key=len))

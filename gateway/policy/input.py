@@ -23,6 +23,9 @@ CONTENT_PATHS: Final[tuple[InputPath, ...]] = (
 )
 """Places of prompts, answers and tool arguments in the input document (`x-content` in schemas/input.schema.json)."""
 
+OF_CALLS: Final[tuple[InputPath, ...]] = (*CONTENT_PATHS, ("resource", "tool", "proposed_by"))
+"""What only a call has: nobody knows it when a list is judged."""
+
 MAX_KEPT: Final = 256 * 1024
 """Bytes that the log keeps of one input. A longer one has lists that no honest call has: most of them is left out."""
 _MAX_LISTED: Final = 24 * 1024  # bytes of one list, or of the parameters, of such an input
@@ -122,8 +125,10 @@ def _named(call: Call, *, content: bool) -> dict[str, Any]:
             "approved": tool.approved,
             "untrusted": tool.untrusted,
         }
-        if content and tool.arguments is not None:
-            found["tool"]["arguments"] = tool.arguments
+        if tool.arguments is not None:
+            found["tool"]["proposed_by"] = tool.proposed_by
+            if content:
+                found["tool"]["arguments"] = tool.arguments
     if (prompt := call.prompt) is not None:
         found["prompt"] = {"name": prompt.name}
         if content and prompt.arguments is not None:
@@ -136,7 +141,7 @@ def _named(call: Call, *, content: bool) -> dict[str, Any]:
 def content_of(paths: Iterable[str], document: Mapping[str, Any]) -> tuple[str, ...]:
     """Those of these paths of content, with dots, that a document can have: a chat has no arguments of a tool."""
     resource = document["resource"]
-    absent = [f"resource.{name}.arguments" for name in ("tool", "prompt") if name not in resource]
+    absent = [f"resource.{name}." for name in ("tool", "prompt") if name not in resource]
     return tuple(each for each in paths if not each.startswith(tuple(absent)))
 
 

@@ -56,6 +56,7 @@ from gateway.registry.reader import RegistryReader
 from gateway.runtime.key_uses import KeyUses
 from gateway.runtime.legacy_clients import LegacyClients
 from gateway.runtime.nonces import UsedNonces
+from gateway.runtime.proposals import Proposals
 from gateway.runtime.references import References
 from gateway.runtime.store import RuntimeStore
 from gateway.secrets.key_source import KeySource
@@ -203,6 +204,7 @@ class DataWorker:
             outages=self._outages,
             approvals=Approvals.of_settings(settings, Askings(self._data.registry_db, vault, self._boot)),
             tokens=CallTokens(self._token_keys, self._deployment),
+            proposals=Proposals(self._store, self._peppers),
             sighted=self._sightings.note,
         )
         self._stack.push_async_callback(plane.close)

@@ -35,7 +35,7 @@ from gateway.processes.parts import BESIDE, Beside
 from gateway.registry import adoptions, inventory, outbox, queries
 from gateway.registry.agents import reviews
 from gateway.registry.database import Registry
-from gateway.runtime import legacy_clients, streaks
+from gateway.runtime import legacy_clients, proposals, streaks
 from gateway.runtime.handover import Handover
 from gateway.runtime.nonces import UsedNonces
 from gateway.runtime.references import References
@@ -306,6 +306,7 @@ class Duties:
         Handover(self._store).forget_dead(self._live)
         References(self._store).forget_old(time.time_ns())
         UsedNonces(self._store).forget_old(time.time())
+        proposals.forget_old(self._store, time.time_ns())
         legacy_clients.forget_old(self._store, time.time_ns())
         streaks.forget_old(self._store, self._live)
         self.metrics.tidy()

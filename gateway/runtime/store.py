@@ -84,6 +84,14 @@ CREATE TABLE IF NOT EXISTS tool_sighting (
   PRIMARY KEY (upstream, digest)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE IF NOT EXISTS proposal (
+  organization TEXT NOT NULL, agent TEXT NOT NULL, decision TEXT NOT NULL, number INTEGER NOT NULL,
+  person TEXT NOT NULL, name TEXT NOT NULL, arguments TEXT NOT NULL, model TEXT NOT NULL, time_ns INTEGER NOT NULL,
+  PRIMARY KEY (organization, agent, decision, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS proposal_of_agent ON proposal (organization, agent, person, time_ns);
+CREATE INDEX IF NOT EXISTS proposal_by_age ON proposal (time_ns);
+
 CREATE TABLE IF NOT EXISTS legacy_client (
   organization TEXT NOT NULL, product TEXT NOT NULL, peer TEXT NOT NULL,
   calls INTEGER NOT NULL, first_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL, models TEXT NOT NULL,
