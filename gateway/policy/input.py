@@ -125,10 +125,10 @@ def _named(call: Call, *, content: bool) -> dict[str, Any]:
             "approved": tool.approved,
             "untrusted": tool.untrusted,
         }
-        if tool.arguments is not None:
+        if tool.proposed_by is not None:
             found["tool"]["proposed_by"] = tool.proposed_by
-            if content:
-                found["tool"]["arguments"] = tool.arguments
+        if content and tool.arguments is not None:
+            found["tool"]["arguments"] = tool.arguments
     if (prompt := call.prompt) is not None:
         found["prompt"] = {"name": prompt.name}
         if content and prompt.arguments is not None:

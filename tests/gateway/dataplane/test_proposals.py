@@ -41,7 +41,7 @@ allow if {
 
 deny contains "no model has asked for this" if {
 	input.action == "mcp.tools.call"
-	input.resource.tool.proposed_by == null
+	not input.resource.tool.proposed_by
 }
 """
 
@@ -92,7 +92,7 @@ async def call(gateway: Gateway, arguments: Any = None, *, tool: str = "get_issu
 async def seen_by_policies(gateway: Gateway) -> Any:
     """What policies saw of the last decision."""
     *_, last = await gateway.entries("decided")
-    found = kept(gateway, last["id"])["resource"]["tool"]["proposed_by"]
+    found = kept(gateway, last["id"])["resource"]["tool"].get("proposed_by")
     assert last["proposed_by"] == (None if found is None else found["decision"])
     assert last.get("proposed_otherwise", False) is (found is not None and not found["same_arguments"])
     return found
