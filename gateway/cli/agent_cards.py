@@ -69,9 +69,10 @@ def publish(
         "description": description,
         "skills": [_skill(each) for each in skill or []],
         "secret": None if key_file is None else files.text(key_file, _MAX_KEYS, code="invalid_key"),
-        "auth": auth or "key",
         "insecure": insecure,
     }
+    if auth is not None:
+        body["auth"] = auth
     if cost := amount("spend_microusd", price):  # an older gateway knows no prices of agents
         body["price_microusd"] = cost
     found = ask.send("POST", "agents", agent, "publish", body=body)

@@ -110,13 +110,14 @@ def add(
         "provider": speaks,
         "base_url": url,
         "secret": _secret(key_env, key_file, no_key or auth not in (None, "key")),
-        "auth": auth or "key",
         "headers": _headers(headers or []),
         "trust": trust,
         "default": default,
         "insecure": insecure,
         "openapi": None if document is None else needed(document),
     }
+    if auth is not None:  # an older gateway knows keys only
+        body["auth"] = auth
     with ask.gateway() as gateway:
         made = put(gateway, "upstreams", name, body) if replace else None
         if made is None:
@@ -168,10 +169,17 @@ def list_upstreams(ask: Of) -> None:
     ask.table(
         ask.items("upstreams"),
         *("NAME", "PROVIDER", "BASE URL", "DEFAULT"),
-        ("KEY", lambda each: "sealed" if each["has_secret"] else "none" if each["auth"] == "key" else each["auth"]),
+        ("KEY", _credential),
         "ID",
         empty=_NONE_YET,
     )
+
+
+def _credential(upstream: AnswerDocument) -> str:
+    """The credential of its calls; an older gateway elsewhere knows keys only."""
+    if (auth := upstream.get("auth", "key")) != "key":
+        return str(auth)
+    return "sealed" if upstream["has_secret"] else "none"
 
 
 @app.command()

@@ -12,7 +12,7 @@ from gateway.control.dashboard.changes import Form, Input, Known, pages_of
 from gateway.control.dashboard.door import View
 from gateway.control.dashboard.shown import Found, ShownPage
 from gateway.control.dashboard.tables import Column, Table
-from gateway.identity.call_tokens import KINDS
+from gateway.identity.call_tokens import KEY, KINDS, ON_BEHALF_OF
 from gateway.registry.names import PROVIDERS
 from gateway.registry.upstreams.tools import MODES
 
@@ -27,7 +27,7 @@ async def listed(view: View) -> Found:
         Column("Name", "name"),
         Column("Provider", "provider"),
         Column("Address", "base_url", "code"),
-        Column("Key", lambda each: "stored" if each["has_secret"] else "none", "badge"),
+        Column("Key", _credential, "badge"),
         Column("Default", lambda each: "default" if each["default"] else None, "badge"),
         Column("Version", "version", "number", narrow=False),
         Column("Added", "created", "time", narrow=False),
@@ -73,6 +73,12 @@ async def listed(view: View) -> Found:
     ]
     shown = [("Upstreams", upstreams), ("Routes", table)]
     return listing.page(view, "Upstreams and routes", "upstreams", shown, actions=actions)
+
+
+def _credential(upstream: Known) -> str:
+    if upstream["auth"] != KEY:
+        return "token of the person" if upstream["auth"] == ON_BEHALF_OF else "token of the agent"
+    return "stored" if upstream["has_secret"] else "none"
 
 
 def _act(view: View, path: str, title: str) -> Column:
