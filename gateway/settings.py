@@ -58,7 +58,7 @@ class Settings:
     port: int = _setting(8080, "port of the data plane", 0, 65535)
     data_url: str = _setting(
         "",
-        "where agents reach the data plane, as cards and OAuth metadata name it: https://gw.example; empty: its own address",
+        "where agents reach the data plane, for cards and OAuth clients: https://gw.example; empty: its own address",
     )
     control_host: str = _setting("127.0.0.1", "address of the control plane")
     control_port: int = _setting(8081, "port of the control plane", 0, 65535)

@@ -367,7 +367,7 @@ class Grants:
         return Issued(text, "jwt" if actor else "access_token", expires - now, token_scope.text(scope))
 
     async def _resource(self, source: Source, request: TokenRequest) -> KeyScope | None:
-        """The upstream that the token is to open (RFC 8707); None if that is all that its agent may call."""
+        """What the token is to open (RFC 8707); None if that is all that its agent may call."""
         wanted = request.get("resource") or source.resource
         if not wanted:
             return None
@@ -375,19 +375,20 @@ class Grants:
             what = "the assertion is for another resource"
             raise Refusal("invalid_target", what, denied=Denied("bad_request", principal_hint=_of_source(source)))
         path = self._metadata.resource(wanted)
-        upstream = None if path is None else routing.resource(path)
         if path == "":
             return None
+        scope = None if path is None else routing.resource(path)
+        upstreams = scope.upstreams if scope is not None else ()
         known = [
             each
             for each in await self._registry.upstreams()
-            if (each.provider == MCP and (each.organization, each.name) == (source.organization, upstream))
-            or (each.provider == A2A and f"{each.organization}/{each.name}" == upstream)
+            if (each.provider == MCP and each.organization == source.organization and upstreams in ((), (each.name,)))
+            or (each.provider == A2A and upstreams == (f"{each.organization}/{each.name}",))
         ]
-        if not known or upstream is None:
+        if not known or scope is None:
             what = "the resource is none of this gateway's: it must be the URL of an MCP server or an agent here"
             raise Refusal("invalid_target", what, denied=Denied("bad_request", principal_hint=_of_source(source)))
-        return KeyScope(upstreams=(upstream,))
+        return scope
 
     def _check_pace(self, source: Source) -> None:
         seconds = self._pace.wait(source.agent.id)

@@ -22,6 +22,7 @@ from gateway.a2a.cards import PROVIDER, Published
 from gateway.errors import Denied, did_you_mean
 from gateway.frozen import frozen
 from gateway.identity.call_tokens import KEY
+from gateway.identity.key_scope import KeyScope
 from gateway.outbound.addresses import PUBLIC
 from gateway.upstream import wrong_route
 from gateway.upstream.providers.base import Endpoint, Provider
@@ -120,15 +121,17 @@ class Choices:
     members: tuple[tuple[PoolMember, Match], ...]
 
 
-def resource(path: str) -> str | None:
-    """The upstream that is a resource of its own at this path, as scopes of keys name it; None for any other path.
+def resource(path: str) -> KeyScope | None:
+    """The scope of a key for what is a resource of its own at this path; None for any other path.
 
-    That is an MCP server, or the published agent of an organization. It need not exist.
+    That is an MCP server, the published agent of an organization, or all MCP servers together. It need not exist.
     """
+    if path == "/mcp":
+        return KeyScope(actions=("mcp.*",))
     if (server := _MCP.fullmatch(path)) is not None:
-        return server[1]
+        return KeyScope(upstreams=(server[1],))
     agent = _PUBLISHED.fullmatch(path)
-    return None if agent is None else f"{agent[1]}/{agent[2]}"
+    return None if agent is None else KeyScope(upstreams=(f"{agent[1]}/{agent[2]}",))
 
 
 @functools.lru_cache(maxsize=256)

@@ -59,6 +59,7 @@ async def test_a_refusal_leads_to_the_token_endpoint(gateway: Gateway) -> None:
         (f"{RESOURCE}/nobody/mcp", True),  # it says nothing of what exists
         (f"{RESOURCE}/a2a/globex/sales", True),
         (RESOURCE, True),
+        (f"{RESOURCE}/mcp", True),
         (f"{RESOURCE}/github/mcp/", False),
         (f"{RESOURCE}/github", False),
         (f"{RESOURCE}/git%22hub/mcp", False),
@@ -141,6 +142,18 @@ async def test_a_token_for_something_else_is_refused(gateway: Gateway, resource:
 async def test_a_token_for_all_of_the_gateway_is_as_without(gateway: Gateway) -> None:
     for end in ("", "/"):
         assert (await token(gateway, f"http://127.0.0.1:{gateway.port}{end}")).json["scope"] == ""
+
+
+async def test_a_token_for_all_servers_opens_nothing_else(gateway: Gateway) -> None:
+    here = f"http://127.0.0.1:{gateway.port}/mcp"
+    assert (await token(gateway, here)).json["error"] == "invalid_target"  # there is none yet
+    serve(gateway, policy=ALL)
+    gateway.upstream.handler = answer(result({"content": [], "resultType": "complete"}))
+    given = await token(gateway, here)
+    assert given.json["scope"] == "mcp.*"
+    text, body = given.json["access_token"], message("tools/call", CALL)
+    assert (await gateway.send(gateway.request(body, *headers(body), bearer(text), path="/github/mcp"))).status == 200
+    assert (await gateway.chat("gpt-4o", bearer(text))).code == "key_scope"
 
 
 async def test_a_token_for_an_agent_opens_only_that(gateway: Gateway) -> None:
