@@ -136,6 +136,8 @@ class Observed:
     # The status that the client sees; None until a head was sent.
     status: int | None = None
     upstream_status: int | None = None
+    # It calls a tool that no model has proposed, although models propose calls to its agent.
+    unproposed: bool = False
     # The subject of the provider's error, if that is known.
     rejected: Why | None = None
     report: ProviderReport = field(default_factory=ProviderReport)

@@ -350,8 +350,9 @@ class DataPlane:
             named, peer = reading.models, admitted.request.peer
             judges = authorization.within_scope(judges, principal.scope, call, named, peer)
             if call.tool is not None and call.tool.arguments is not None:
-                proposal = await self._proposals.find(principal, call.tool.name, call.tool.arguments)
+                proposal, among = await self._proposals.find(principal, call.tool.name, call.tool.arguments)
                 call = replace(call, tool=replace(call.tool, proposed_by=proposal))
+                observed.unproposed = among and proposal is None
             foreign = await self._reader.foreign(principal, match, call)
             kept = await self._reader.kept(principal, match, call)
             observed.judging_ns = time.monotonic_ns()
@@ -462,10 +463,12 @@ class DataPlane:
             # 9 record `completed`
             closed = await self._close(passing)
         await self._recorder.remember_created(carried)
+        observed = carried.admitted.observed
         if carried.proposed:
-            model = carried.admitted.observed.model
-            decision = carried.admitted.observed.decision_id
-            await self._proposals.remember(carried.admitted.principal, decision, model, carried.proposed)
+            principal, model = carried.admitted.principal, observed.model
+            await self._proposals.remember(principal, observed.decision_id, model, carried.proposed)
+        if observed.unproposed:
+            await self._proposals.count(carried.admitted.principal, observed.decision_id)
         if client.gone:
             return None
         if not closed:

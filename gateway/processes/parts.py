@@ -7,11 +7,12 @@ from typing import Final, Protocol
 from gateway.approvals.status import ApprovalsStatus
 from gateway.processes.tool_watch import ToolWatch
 from gateway.registry.upstreams.tools_status import ToolsStatus
+from gateway.runtime.proposals_status import ProposalsStatus
 from gateway.runtime.status_part import StatusPart
 from gateway.webhooks.courier import Courier
 from gateway.webhooks.status import Webhooks
 
-STATUS: Final[tuple[type[StatusPart], ...]] = (Webhooks, ApprovalsStatus, ToolsStatus)
+STATUS: Final[tuple[type[StatusPart], ...]] = (Webhooks, ApprovalsStatus, ToolsStatus, ProposalsStatus)
 
 
 class Beside(Protocol):

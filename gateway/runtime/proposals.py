@@ -13,18 +13,22 @@ import hmac
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers
 from gateway.identity.principals import Principal
-from gateway.runtime.store import RuntimeStore, denied
+from gateway.runtime.store import RuntimeStore, denied, seen
 
 logger = logging.getLogger("gateway.runtime.proposals")
 
 KEEP_SECONDS: Final = 900
+COUNTED_SECONDS: Final = 86_400
+"""For so long after the last one it is known how many calls nobody had proposed."""
+
 _MOST: Final = 200  # of one agent: the newest are looked at
 _LONGEST: Final = 256  # characters of a name
 _SEPARATORS: Final = "_.-/:"
@@ -33,11 +37,31 @@ _FIND: Final = """
 SELECT name, arguments, decision, model, time_ns FROM proposal
  WHERE organization = ? AND agent = ? AND person = ? AND time_ns > ? ORDER BY time_ns DESC LIMIT ?
 """
+_COUNT: Final = """
+INSERT INTO unproposed_call VALUES (?, ?, 1, ?, ?, ?) ON CONFLICT (organization, agent)
+DO UPDATE SET calls = calls + 1, decision = excluded.decision, last_ns = max(last_ns, excluded.last_ns)
+"""
+_COUNTED: Final = "SELECT organization, agent, calls, decision, first_ns FROM unproposed_call ORDER BY last_ns DESC"
+_FORGET_COUNTS: Final = """
+DELETE FROM unproposed_call WHERE (organization, agent) IN (
+  SELECT organization, agent FROM unproposed_call WHERE last_ns < ? LIMIT ?
+)
+"""
 _FORGET: Final = """
 DELETE FROM proposal WHERE (organization, agent, decision, number) IN (
   SELECT organization, agent, decision, number FROM proposal WHERE time_ns < ? LIMIT ?
 )
 """
+
+
+class Unproposed(NamedTuple):
+    """How many calls of tools of an agent (its id) no model had proposed since a time; the last of these decisions."""
+
+    organization: str
+    agent: str
+    calls: int
+    decision: str
+    first_ns: int
 
 
 class Proposals:
@@ -63,11 +87,13 @@ class Proposals:
         except GatewayError as error:
             logger.error("%s: %s", decision, error.message)
 
-    async def find(self, principal: Principal, name: str, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    async def find(
+        self, principal: Principal, name: str, arguments: Mapping[str, Any]
+    ) -> tuple[dict[str, Any] | None, bool]:
         """The answer that proposed a call of a tool, as policies see it; None if nobody has. Raises `Denied`.
 
         It is the newest that has the same arguments or, if there is none, the newest with that name. A client may put
-        the name of the server before that of the tool.
+        the name of the server before that of the tool. It is also told whether models propose calls to this agent.
         """
         now, pepper = time.time_ns(), self._peppers.current
         whose = principal.organization, principal.agent_id, self._person(principal, pepper)
@@ -77,15 +103,25 @@ class Proposals:
             raise denied("proposals", error) from error
         named = [row for row in rows if _means(row[0], name)]
         if not named:
-            return None
+            return None, rows != []
         digest = _digest(arguments, pepper)
         row = next((row for row in named if row[1] == digest), named[0])
-        return {
+        found = {
             "decision": row[2],
             "model": row[3] or None,
             "same_arguments": row[1] == digest,
             "seconds": max(0, now - row[4]) // 10**9,
         }
+        return found, True
+
+    async def count(self, principal: Principal, decision: str) -> None:
+        """Count a call that was let through although no model has proposed it, as models do propose this agent's."""
+        now = time.time_ns()
+        try:
+            whose = principal.organization, principal.agent_id
+            await self._store.note(self._store.run, _COUNT, (*whose, decision, now, now))
+        except GatewayError as error:
+            logger.error("%s: %s", decision, error.message)
 
     def _add(self, rows: Sequence[tuple[Any, ...]]) -> None:
         with self._store.transaction() as made:
@@ -99,7 +135,13 @@ class Proposals:
 
 def forget_old(store: RuntimeStore, now_ns: int) -> int:
     """Forget what is older than `KEEP_SECONDS`; returns how much that was. Blocks."""
-    return store.forget(_FORGET, (now_ns - KEEP_SECONDS * 10**9,))
+    counts = store.forget(_FORGET_COUNTS, (now_ns - COUNTED_SECONDS * 10**9,))
+    return counts + store.forget(_FORGET, (now_ns - KEEP_SECONDS * 10**9,))
+
+
+def counted(path: Path) -> list[Unproposed]:
+    """The agents with calls that nobody had proposed, those with the newest first. Blocks."""
+    return [Unproposed(*row) for row in seen(path, _COUNTED)]
 
 
 def _means(proposed: str, name: str) -> bool:

@@ -91,6 +91,11 @@ CREATE TABLE IF NOT EXISTS proposal (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS proposal_of_agent ON proposal (organization, agent, person, time_ns);
 CREATE INDEX IF NOT EXISTS proposal_by_age ON proposal (time_ns);
+-- Calls of tools that no model had proposed, of agents to which models propose calls.
+CREATE TABLE IF NOT EXISTS unproposed_call (
+  organization TEXT NOT NULL, agent TEXT NOT NULL, calls INTEGER NOT NULL, decision TEXT NOT NULL,
+  first_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL, PRIMARY KEY (organization, agent)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS legacy_client (
   organization TEXT NOT NULL, product TEXT NOT NULL, peer TEXT NOT NULL,

@@ -226,6 +226,31 @@ def test_an_upstream_with_another_address_needs_its_key_again(at: Run, file: Pat
     assert "sk-another" not in at("apply", "-f", str(file), "--json").out + at("audit", "list", "--json").out
 
 
+def test_the_credential_of_an_upstream(at: Run, file: Path) -> None:
+    def applied(members: str) -> str:
+        file.write_text(
+            "v: 1\nupstreams:\n- {name: orders, provider: mcp, base_url: 'https://orders.example/mcp'" + members + "}\n"
+            "limits:\n- {organization: true, limit: requests_per_day, value: 5, upstream: orders, tool: 'get_*'}\n"
+        )
+        done = at("apply", "-f", str(file))
+        return done.out if done.code == 0 else done.complains()
+
+    key = ", key: {env: OPENAI_API_KEY}"
+    assert "no key of its own" in applied(f"{key}, auth: token")
+    assert applied(", auth: token").startswith("+ upstream orders  (mcp at https://orders.example/mcp; auth: token)\n")
+    assert at("apply", "-f", str(file)).err.startswith("nothing to change")
+    assert applied("") == "", "what is left out stays"
+    assert applied(", auth: on_behalf_of") == "~ upstream orders  (auth: token → on_behalf_of)\n"
+    assert applied(key) == "~ upstream orders  (auth: on_behalf_of → key; another key)\n"
+    assert applied(", auth: token") == "~ upstream orders  (auth: key → token)\n"
+    assert at("upstreams", "list", "--json").json[0]["has_secret"] is False
+    exported = at("export").out
+    assert "auth: token" in exported
+    assert "tool: 'get_*'" in exported or 'tool: "get_*"' in exported
+    file.write_text(exported)
+    assert at("apply", "-f", str(file)).err.startswith("nothing to change")
+
+
 def test_a_table_of_agents(at: Run, tmp_path: Path) -> None:
     table = tmp_path / "agents.csv"
     table.write_text("name,owner,capabilities\na,dana,chat;tools\nb,,\n")

@@ -6,17 +6,20 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 
 from gateway.policy import reexecution
 from gateway.runtime import proposals
-from tests.gateway.dataplane.conftest import COMPLETION, Gateway, Reply, Seen, answer, stream
+from gateway.runtime.proposals_status import ProposalsStatus
+from tests.gateway.dataplane.conftest import COMPLETION, ORG, Gateway, Reply, Seen, answer, stream
 from tests.gateway.dataplane.issuer import Issuer
 from tests.gateway.dataplane.test_a2a import kept
 from tests.gateway.dataplane.test_persons import for_person, person, trusted
 from tests.rigs.dataplane.mcp import TOOLS, headers, message, result, serve
+from tests.rigs.dataplane.obligations import put_into_force
 from tests.rigs.dataplane.tokens import another, bearer
 from tests.rigs.dataplane.workloads import with_issuer
 
@@ -200,3 +203,33 @@ async def test_proposals_are_forgotten(gateway: Gateway) -> None:
     assert await seen_by_policies(gateway) is None
     assert proposals.forget_old(store, 0) == 0
     assert proposals.forget_old(store, time.time_ns()) == 1
+
+
+async def test_calls_that_nobody_has_proposed_are_a_finding(gateway: Gateway) -> None:
+    begin(gateway)
+
+    def counted() -> list[tuple[str, int]]:
+        return [(each.decision, each.calls) for each in proposals.counted(gateway.data.runtime_db)]
+
+    await call(gateway)  # no model proposes anything to this agent here
+    assert counted() == []
+    await think(gateway, ("list_issues", "{}"))
+    await call(gateway, tool="list_issues")
+    assert counted() == []
+    replies = [await call(gateway), await call(gateway, {"repo": "acme/app"})]
+    assert counted() == [(replies[-1].headers["x-decision-id"], 2)]
+    put_into_force(gateway, NEEDED)
+    assert (await call(gateway)).status == 403  # what was denied is no finding
+    [(decision, calls)] = counted()
+    assert calls == 2
+    tenant = SimpleNamespace(name=ORG)
+    part = ProposalsStatus(gateway.data, gateway.registry)
+    [row] = part.rows(tenant)  # type: ignore[arg-type]
+    assert (row["agent"], row["calls"], row["decision"]) == ("bot", 2, decision)
+    [finding] = part.findings(tenant, "")  # type: ignore[arg-type]
+    assert "agent `bot` has called tools 2 times since" in finding.message
+    assert decision in finding.todo
+    store = gateway.plane._proposals._store
+    store.run("UPDATE unproposed_call SET last_ns = last_ns - ?", ((proposals.COUNTED_SECONDS + 1) * 10**9,))
+    proposals.forget_old(store, time.time_ns())
+    assert counted() == []

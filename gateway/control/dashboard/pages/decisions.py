@@ -131,8 +131,15 @@ async def one(view: View) -> Found:
         "explain": command_line(view, "explain", identifier, of_organization=False),
         "prove": command_line(view, "audit", "prove", identifier, of_organization=False),
         "raw": entry,
+        "tool": _tool(decision),
     }
     return Shown("decision.html", "Decision", values)
+
+
+def _tool(decision: dict[str, Any] | None) -> str:
+    """The tool of an MCP server that the call names, as its input has it; empty if it names none."""
+    kept = (decision and decision["input"]) or {}
+    return str(kept.get("resource", {}).get("tool", {}).get("name", ""))
 
 
 async def _commits(view: View) -> list[tuple[str, str]]:
