@@ -136,6 +136,7 @@ REASONS: dict[str, Reason] = {
         Reason("person_required", 403, False, "this upstream is called on behalf of persons only"),
         Reason("callee_unavailable", 403, False, "the agent that is called cannot be called now"),
         Reason("callee_refused", 403, False, "the agent that is called does not take this request"),
+        Reason("peer_refused", 403, False, "this gateway does not take that from the gateway of the caller"),
         Reason("approval_required", 403, False, "a person must approve this request first"),
         Reason("unknown_route", 404, False, "there is no such route"),
         Reason("wrong_method", 405, False, "the route does not take this method"),
@@ -155,6 +156,9 @@ REASONS: dict[str, Reason] = {
         Reason("upstream_error", 502, True, "the upstream could not be reached or broke off"),
         # The upstream refuses the gateway's own credential, or the gateway cannot use it: only the log says so.
         Reason("upstream_unavailable", 502, False, "the gateway cannot reach the provider until its operator acts"),
+        Reason(
+            "counterparty_unproven", 502, False, "the gateway of the agent that is called has not proved its answer"
+        ),
         Reason("registry_unavailable", 503, True, "the registry cannot be read"),
         Reason("audit_unavailable", 503, True, "the audit log cannot be written"),
         Reason("policy_not_loaded", 503, True, "the policy revision in force is not loaded yet"),
@@ -174,7 +178,9 @@ TOLD: dict[str, str] = {
     "malformed": "what was sent is no key of this gateway, or not all of one; keys begin with `aig_sk_`",
     "operator_key": "this is an operator's token; an agent needs a key of its own",
     # A client that does not prove a secret must not learn if there is one. So these have one text.
-    **dict.fromkeys(("unknown", "wrong_secret", "pepper_missing", "wrong_signature", "unknown_workload"), _UNKNOWN),
+    **dict.fromkeys(
+        ("unknown", "wrong_secret", "pepper_missing", "wrong_signature", "unknown_workload", "unknown_peer"), _UNKNOWN
+    ),
     # Only whoever has proved the secret gets as far as these.
     "expired": "what was sent has expired: ask for another key, or get another token",
     "revoked": "what was sent was revoked: ask for another key",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -31,6 +32,8 @@ MAX_BYTES: Final = 64 * 1024
 """The largest card that is verified."""
 MAX_SKILLS: Final = 50
 _MAX_SIGNATURES: Final = 8
+_NAME: Final = r"([A-Za-z0-9][A-Za-z0-9._-]{0,62})"
+_AT_A_GATEWAY: Final = re.compile(rf"https?://[^/?#@]+/a2a/{_NAME}/{_NAME}")
 _MODES: Final = ["text/plain", "application/json"]
 
 
@@ -76,6 +79,12 @@ def load(text: str) -> Published:
 def path(organization: str, name: str) -> str:
     """The path at which a gateway serves a published agent to all organizations."""
     return f"/a2a/{organization}/{name}"
+
+
+def remote(url: str) -> tuple[str, str] | None:
+    """The organization and the name of the agent that another gateway serves at a URL; None if it is no such URL."""
+    found = _AT_A_GATEWAY.fullmatch(url)
+    return None if found is None else (found[1], found[2])
 
 
 def card(published: Published, *, organization: str, name: str, version: int, base: str) -> dict[str, Any]:

@@ -45,6 +45,7 @@ _COMMANDS: Final = {
     "vault": "vault:app",
     "tokens": "tokens:app",
     "issuers": "issuers:app",
+    "peers": "peers:app",
     "adopt": "adopt:app",
     "teams": "teams:app",
     "orgs": "orgs:app",

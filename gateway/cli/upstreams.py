@@ -75,7 +75,7 @@ def add(
             "--auth",
             metavar="KIND",
             help="Instead of a key, a token of the gateway for each call: `token` names the agent, `on_behalf_of` the "
-            "person it acts for.",
+            "person it acts for, and `peer` tells the gateway of another agent who calls.",
         ),
     ] = None,
     default: Annotated[bool, typer.Option("--default", help="Serve it under `/v1/…` as well.")] = False,

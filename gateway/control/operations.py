@@ -20,6 +20,7 @@ _ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "operator-tokens": ("operators",),
     "agents": ("agents", "overviews", "permissions", "keys", "cards"),
     "card-keys": ("cards",),
+    "peer-keys": ("peers",),
     "standing": ("agents",),
     "decide": ("dry_runs",),
     "audit": ("audit", "retrials", "verifications"),

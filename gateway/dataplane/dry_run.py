@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.call import Call
-from gateway.dataplane import preconditions
+from gateway.dataplane import border, preconditions
 from gateway.dataplane.forecast import Forecast, Limits, call_of
 from gateway.dataplane.judgement import judge
 from gateway.dataplane.obliged import described, obliged, renamed
@@ -132,6 +132,9 @@ class DryRun:
             # The other side is not asked: its policies and reasons are its own.
             callee = await self._view.callees.of(match.destination, epochs.authority)
             call = replace(call, agent=callee.document)
+        elif (remote := match.destination.remote) is not None:
+            known = any(remote[0] in each.speaks_for for each in await self._view.peers.peers())
+            call = replace(call, agent=border.document_of(remote, known=known))
         now_ns, apply = time.time_ns(), functools.partial(obliged, provider)
         usage = self._limits.budget.usage(principal, now_ns)
         trial = await self._judge(

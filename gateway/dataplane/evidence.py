@@ -21,6 +21,7 @@ from gateway.body import Body
 from gateway.call import COUNTS, Usage
 from gateway.dataplane import budget
 from gateway.dataplane.phases import Carried, Judged, Received
+from gateway.identity.peers import Asserted
 from gateway.identity.principals import Principal
 from gateway.upstream.routing import Choices
 
@@ -30,6 +31,9 @@ _MAX_CREATED = 64
 
 def decided(judged: Judged) -> Decided:
     """The decision on this call. It is open if the request will be forwarded."""
+    if judged.admitted.request.assertion is not None:
+        assert judged.received is not None
+        return _received(judged, judged.received, judged.admitted.request.assertion)
     admitted, reading, authorization, keeping = judged.admitted, judged.reading, judged.authorization, judged.keeping
     principal, request, call, requested = admitted.principal, admitted.request, reading.call, reading.models
     fields: dict[str, str | int | bool | None] = {
@@ -109,7 +113,9 @@ def decided(judged: Judged) -> Decided:
             fields["proposed_otherwise"] = True
     if call.agent is not None:
         callee = call.agent
-        fields |= {"callee": callee["id"], "callee_organization": callee["organization"], "callee_name": callee["name"]}
+        if admitted.match.destination.remote is None:
+            fields["callee"] = callee["id"]
+        fields |= {"callee_organization": callee["organization"], "callee_name": callee["name"]}
     if judged.received is not None:
         fields["other_decision"] = judged.received.decision_id
     return Decided(
@@ -131,8 +137,11 @@ def decided(judged: Judged) -> Decided:
     )
 
 
-def _received(judged: Judged, received: Received) -> Decided:
-    """The decision of the other side of a call to an agent. It tells who calls, and nothing of that side's policies."""
+def _received(judged: Judged, received: Received, asserted: Asserted | None = None) -> Decided:
+    """The decision of the other side of a call to an agent. It tells who calls, and nothing of that side's policies.
+
+    If the caller's gateway is another one, its assertion says so, and its log has the other decision.
+    """
     admitted, call, callee, found = judged.admitted, judged.reading.call, received.callee, received.authorization
     caller, request = admitted.principal, admitted.request
     fields: dict[str, str | int | bool | None] = {
@@ -140,7 +149,7 @@ def _received(judged: Judged, received: Received) -> Decided:
         "caller": caller.agent_id,
         "caller_organization": caller.organization,
         "caller_name": caller.name,
-        "other_decision": admitted.observed.decision_id,
+        "other_decision": admitted.observed.decision_id if asserted is None else asserted.assertion.decision,
         "agent_name": callee.name,
         "agent_version": callee.version,
         "team": callee.team,
@@ -156,6 +165,8 @@ def _received(judged: Judged, received: Received) -> Decided:
         "request_bytes": len(request.received),
         "request_commitment": _commitment(received.salt, "request_body", request.received),
     }
+    if asserted is not None:
+        fields |= {"peer": caller.key_id, "assertion": asserted.text}
     return Decided(
         organization=callee.organization,
         event_id=received.decision_id,
@@ -224,6 +235,7 @@ def completed(carried: Carried, outcome: str) -> Completed:
         fields["came_tokens"], fields["margin_tokens"] = part.came, part.margin
     if carried.misreported:
         fields["misreported"], fields["reported_json"] = carried.misreported, carried.reported
+    fields |= _told(carried)
     if carried.detail:
         fields["detail"] = carried.detail[:_DETAIL]
     content: Sealed | None = None
@@ -234,10 +246,11 @@ def completed(carried: Carried, outcome: str) -> Completed:
         # Providers report any numbers, and sums of them are larger still.
         if value.__class__ is int and value > MAX_INTEGER:
             fields[name] = MAX_INTEGER
+    whose, received = _sides(carried)
     return Completed(
-        organization=carried.admitted.principal.organization,
+        organization=whose.organization,
         decision_id=observed.decision_id,
-        agent=carried.admitted.principal.agent_id,
+        agent=whose.agent_id,
         outcome=outcome,
         status=observed.status,
         input_tokens=None if usage is None else min(usage.input, MAX_INTEGER),
@@ -247,11 +260,29 @@ def completed(carried: Carried, outcome: str) -> Completed:
         fields=fields,
         content=content,
         received=None
-        if carried.received is None
+        if received is None
         else _received_end(
-            carried, carried.received, outcome, {"duration_us": fields["duration_us"]}, budget.settled(carried, outcome)
+            carried, received, outcome, {"duration_us": fields["duration_us"]}, budget.settled(carried, outcome)
         ),
     )
+
+
+def _told(carried: Carried) -> dict[str, str | int | bool | None]:
+    """The word of another gateway about the decision of its side."""
+    if not carried.receipt:
+        return {}
+    decision, leaf = carried.other
+    return {"receipt": carried.receipt, "other_decision": decision, "other_leaf": leaf}
+
+
+def _sides(carried: Carried) -> tuple[Principal, tuple[str, Principal] | None]:
+    """The agent whose decision this is, and the decision of the other side of a call to an agent that is in a log here.
+
+    The log of a caller behind another gateway is there.
+    """
+    if carried.admitted.request.assertion is not None and carried.received is not None:
+        return carried.received[1], None
+    return carried.admitted.principal, carried.received
 
 
 def _received_end(
@@ -280,16 +311,16 @@ def _further(model: str | None, usage: Usage) -> dict[str, object]:
 
 def bare(carried: Carried, outcome: str, why: str) -> Completed:
     """The same without anything of the answer, if no entry can hold that: the decision must be closed all the same."""
-    admitted = carried.admitted
+    admitted, (whose, received) = carried.admitted, _sides(carried)
     return Completed(
-        organization=admitted.principal.organization,
+        organization=whose.organization,
         decision_id=admitted.observed.decision_id,
-        agent=admitted.principal.agent_id,
+        agent=whose.agent_id,
         outcome=outcome,
         status=admitted.observed.status,
         epoch=admitted.epochs.value,
-        fields={"detail": f"the rest of this entry could not be made: {why}"[:_DETAIL]},
-        received=None if carried.received is None else _received_end(carried, carried.received, outcome, {}),
+        fields={"detail": f"the rest of this entry could not be made: {why}"[:_DETAIL], **_told(carried)},
+        received=None if received is None else _received_end(carried, received, outcome, {}),
     )
 
 

@@ -35,7 +35,7 @@ _SPACE_OF_AGENT = 512
 _FAILED: Final = frozenset(
     {
         *("gateway_error", "gateway_stopped", "outcome_unrecorded", "upstream_incomplete", "cap_exceeded"),
-        *("provider_error", "upstream_error", "upstream_timeout", "circuit_open"),
+        *("provider_error", "upstream_error", "upstream_timeout", "circuit_open", "counterparty_unproven"),
     }
 )
 

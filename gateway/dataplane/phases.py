@@ -25,6 +25,7 @@ from gateway.dataplane.refusals import Asked
 from gateway.errors import PrincipalHint
 from gateway.frozen import frozen
 from gateway.identity.call_tokens import Bearer
+from gateway.identity.peers import Asserted
 from gateway.identity.principals import Principal
 from gateway.policy.authorization import Authorization
 from gateway.policy.cache import Panel
@@ -66,6 +67,8 @@ class Request:
     # The tracer's own state of this request, if there is a tracer.
     trace: object | None = None
     received: Body = b""
+    # What the gateway of the caller says of it; None unless that is another one.
+    assertion: Asserted | None = None
     # The received body is gone, so the call cannot be sent again.
     forgotten: bool = False
     # The time that the gateway waited for the client's body.
@@ -124,6 +127,10 @@ class Observed:
     recorded: bool = False
     # The entry that counts its denial, if that has none of its own.
     counted: str = ""
+    # The leaf of its decision, if another gateway is told of it.
+    leaf: str = ""
+    # What this gateway tells that of the caller about the decision.
+    receipt: str = ""
     # By the monotonic clock, 0 for what has not happened: when judging began and ended, `decided` was durable, the call
     # went upstream, its answer had ended, and `completed` was durable.
     judging_ns: int = 0
@@ -277,6 +284,9 @@ class Carried:
     proposed: Sequence[ProposedCall] = ()
     # Makes the tokens of its requests, if those are its upstream's credentials.
     bearer: Bearer | None = None
+    # What the gateway of the agent that is called has said of its decision, verified; and that decision and its leaf.
+    receipt: str = ""
+    other: tuple[str, str] = ("", "")
 
     # Nothing of the request has reached the upstream, and nothing will.
     unsent: bool = False

@@ -34,10 +34,12 @@ from starlette.types import Receive, Scope, Send
 from gateway.audit import halves_check
 from gateway.audit.entry import SALT_BYTES
 from gateway.audit.writer import AuditWriter
-from gateway.dataplane import client_headers, preconditions, receiving, refusal_answers, upstream_errors
+from gateway.call import Call, Reference
+from gateway.dataplane import border, client_headers, preconditions, receiving, refusal_answers, upstream_errors
 from gateway.dataplane.admission import Admission
 from gateway.dataplane.approving import Approvals, AwaitingError
 from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer, again
+from gateway.dataplane.border import Border
 from gateway.dataplane.breakers import Breakers, CircuitOpenError
 from gateway.dataplane.budget import Budget
 from gateway.dataplane.callees import Callee
@@ -66,6 +68,7 @@ from gateway.identifiers import new_id, random_bytes
 from gateway.identity import authentication, signatures
 from gateway.identity.call_tokens import KEY, CallTokens
 from gateway.identity.certificates import Certificate
+from gateway.identity.peers import ASSERTION_HEADER, PEER, Asserted, Vouching
 from gateway.identity.principals import Principal, Principals
 from gateway.identity.signatures import Signed
 from gateway.outbound.client import NotConnectedError, Outgoing, UpstreamClient
@@ -150,6 +153,7 @@ class DataPlane:
         self._room = settings.max_held_bytes // 2
         self._held = Shares("bytes of requests and answers in memory", settings.max_held_bytes - self._room)
         self._spooled = Shares("bytes of large requests on disk", settings.max_spooled_bytes)
+        self._border = Border(registry.peers, Vouching(settings.data.keys))
         self._breakers = Breakers(settings, contacts.breaker)
         self._chooser = Chooser(settings, self._breakers)
         self.watch = Watch(registry, principals)
@@ -324,6 +328,7 @@ class DataPlane:
             place.body_has_come()
         if isinstance(credential, Signed):
             await self._reader.check_body(credential, request.received, principal)
+            request.assertion = credential if isinstance(credential, Asserted) else None
         salt = random_bytes(SALT_BYTES)
         return Admitted(request, observed, place, salt, target, principal, epochs, head, found, match, others)
 
@@ -342,10 +347,13 @@ class DataPlane:
             # 5 check principal and upstream again, which may have changed while the body arrived; then decide
             admitted, reading = await self._look_again(*await self._reader.read(admitted))
             principal, match, call = admitted.principal, admitted.match, reading.call
-            active, callee = await self._registry.active(admitted.epochs.policy), None
+            active, callee, known = await self._registry.active(admitted.epochs.policy), None, False
             if match.destination.published is not None:
                 callee = await self._registry.callees.of(match.destination, admitted.epochs.authority)
                 call = replace(call, agent=callee.document)
+            elif (remote := match.destination.remote) is not None:
+                known = await self._border.speaker(remote[0]) is not None
+                call = replace(call, agent=border.document_of(remote, known=known))
             judges = authorization.panel(principal, active, self._policies)
             named, peer = reading.models, admitted.request.peer
             judges = authorization.within_scope(judges, principal.scope, call, named, peer)
@@ -356,15 +364,22 @@ class DataPlane:
             foreign = await self._reader.foreign(principal, match, call)
             kept = await self._reader.kept(principal, match, call)
             observed.judging_ns = time.monotonic_ns()
-            found, shadow = await self._judgements.decide(admitted, call, judges, foreign, kept)
-            consent = None
+            consent, received = None, None
+            if admitted.request.assertion is not None:
+                found, received = self._receive_alone(admitted, call, callee, active, foreign)
+                shadow = ""
+            else:
+                found, shadow = await self._judgements.decide(admitted, call, judges, foreign, kept)
             if found.authorization.code == APPROVAL and self._approvals is not None:
                 consent = await self._approvals.of(admitted, call, found.authorization)
                 if (given := consent.document) is not None:
                     found, shadow = await self._judgements.decide(admitted, call, judges, foreign, kept, given)
-            received = None
-            if callee is not None and found.authorization.allow:
+            if received is None and callee is not None and found.authorization.allow:
                 found, received = self._receive(admitted, found, callee, active)
+            if found.authorization.allow and match.destination.remote is not None and not known:
+                found = replace(
+                    found, authorization=border.unavailable(found.authorization, match.destination.remote[0])
+                )
             observed.panel, observed.model = found.authorization.panel, found.call.model
             keeping = None
             if self._contents is not None and principal.content is not None:
@@ -385,7 +400,7 @@ class DataPlane:
                 received,
             )
             overtaken = consent is None and found.authorization.may_be_overtaken
-            use = await self._recorder.decided(judged)
+            use = await self._record(judged)
             overtaken = False
             if consent is not None and self._approvals is not None:
                 try:
@@ -395,6 +410,8 @@ class DataPlane:
                         await self._recorder.completed(Carried.of(judged), "gateway_stopped")
                     raise
             if not found.authorization.allow:
+                if received is not None and admitted.request.assertion is not None:
+                    raise border.refusal(received)
                 raise denial(found.authorization)
             return judged
         except Denied as denied:
@@ -423,6 +440,47 @@ class DataPlane:
             verdict = Verdict(halves_check.REFUSED, reasons=(halves_check.refused(name, received.decision_id),))
             found = replace(found, authorization=authorization.refused(found.authorization, verdict))
         return found, received
+
+    async def _record(self, judged: Judged) -> int:
+        """Record the decision as `Recorder.decided` does. Another gateway that has asked is told what is recorded."""
+        asserted, received, observed = judged.admitted.request.assertion, judged.received, judged.admitted.observed
+        if asserted is None or received is None:
+            return await self._recorder.decided(judged)
+        allow = received.authorization.allow
+        try:
+            return await self._recorder.decided(judged)
+        except Denied:
+            if not observed.recorded:
+                raise
+            allow = False  # a limit had no room, as its transaction has found
+            raise border.refusal(received) from None
+        finally:
+            if observed.recorded:
+                observed.receipt = self._border.receipt(asserted, received, observed.leaf, allow=allow)
+
+    def _receive_alone(
+        self,
+        admitted: Admitted,
+        call: Call,
+        callee: Callee | None,
+        active: ActiveSet,
+        foreign: tuple[Reference, ...],
+    ) -> tuple[Judgement, Received]:
+        """Ask the side of the agent that is called, where the caller's has decided behind another gateway."""
+        if callee is None:
+            raise Denied("unknown_route")
+        self._border.check()
+        judges = authorization.panel(callee.principal, active, self._policies, receiving=True)
+        ends = time.monotonic() + self._settings.policy_deadline_ms / 1000
+        theirs = authorization.decide_received(
+            judges, admitted.principal, call, time.time_ns(), ends=ends, foreign=foreign
+        )
+        if callee.refusal is not None:
+            verdict = Verdict("callee_unavailable", reasons=("it takes no requests now",))
+            theirs = authorization.refused(theirs, verdict)
+        share = self._judgements.received(callee.principal, admitted.principal, theirs, call)
+        received = Received(admitted.observed.decision_id, callee.principal, theirs, admitted.salt, share)
+        return Judgement(theirs, theirs.input, call, (), None, None), received
 
     async def _look_again(self, admitted: Admitted, reading: Reading) -> tuple[Admitted, Reading]:
         while (epochs := await self._registry.epochs()) is not admitted.epochs:
@@ -596,7 +654,7 @@ class DataPlane:
             headers["Gateway-Decision"] = carried.received[0]
         if self._tracer is not None:
             self._tracer.forward(observed, headers)
-        if destination.auth != KEY:
+        if destination.auth not in (KEY, PEER):
             carried.bearer = self._tokens.of_call(
                 admitted.principal,
                 call,
@@ -606,6 +664,8 @@ class DataPlane:
                 "" if carried.received is None else carried.received[0],
             )
         outgoing = destination.provider.prepare(call, destination.base_url, destination.secret, headers)
+        if destination.auth == PEER:
+            outgoing = await self._border.vouched(carried, call.action, outgoing)
         translation = destination.provider.translation(call) if call.translated else None
         del call  # it holds the body, which nobody needs while the provider thinks
         keep = self._chooser.keeps_body(admitted)
@@ -623,6 +683,8 @@ class DataPlane:
         observed.upstream_status = answer.status
         wrong: WrongServerError | None = None
         try:
+            if destination.auth == PEER:
+                await self._border.prove(carried, outgoing.headers[ASSERTION_HEADER], answer)
             try:
                 wrong = await upstream_errors.wrong_server(answer, destination, carried.sent)
             finally:

@@ -12,10 +12,11 @@ import time
 
 import orjson
 
-from gateway.audit import grants
+from gateway.audit import grants, merkle
+from gateway.audit.entry import encode
 from gateway.audit.errors import AuditError
 from gateway.audit.writer import AuditWriter
-from gateway.dataplane import costs, evidence
+from gateway.dataplane import border, costs, evidence
 from gateway.dataplane.admission import holders_of
 from gateway.dataplane.beside import beside
 from gateway.dataplane.budget import refusal as refusal_of_limits
@@ -85,6 +86,8 @@ class Recorder:
                 await self.completed(Carried.of(judged), "gateway_stopped")
             raise
         observed.recorded, observed.decided_ns = committed.recorded, time.monotonic_ns()
+        if border.concerns(judged.admitted):
+            observed.leaf = merkle.leaf_hash(encode(committed.entry)).hex()
         if committed.recorded and committed.entry["allow"] is not True:
             self._denials.spend(principal, intent)
         if intent.allow and committed.entry["allow"] is not True:

@@ -21,6 +21,7 @@ from gateway.dataplane.refusals import EXPLAINED, Refusals
 from gateway.errors import Denied, PrincipalHint
 from gateway.http import refusal
 from gateway.http.departure import Departure
+from gateway.identity.peers import RECEIPT_HEADER
 from gateway.identity.principals import Principal
 from gateway.upstream import routing
 from gateway.upstream.answer_headers import Headers
@@ -118,6 +119,8 @@ class Teller:
             headers.append((b"retry-after", b"1"))
         if observed.recorded:
             headers.append((b"x-decision-id", observed.decision_id.encode()))
+        if observed.receipt:
+            headers.append((RECEIPT_HEADER.encode(), observed.receipt.encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 

@@ -42,7 +42,7 @@ _UNRECORDED = 1000  # entries that wait for the log; while it cannot be written 
 _MINUTE_NS = 60_000_000_000
 # Refusals whose detail is one of few words, which say what of the credential was wrong. So does the detail of a share
 # that is used up.
-EXPLAINED = frozenset({"bad_credentials", "agent_suspended"})
+EXPLAINED = frozenset({"bad_credentials", "agent_suspended", "peer_refused"})
 
 
 class Asked(NamedTuple):
@@ -120,7 +120,7 @@ class Refusals:
         return self._alike[alike] if alike else found
 
     def _add(self, denied: Denied, owner: PrincipalHint | None, asked: Asked, alike: str) -> str:
-        owner = denied.principal_hint or owner
+        owner = _known_here(denied.principal_hint or owner)
         shared = denied.code == "overloaded" and owner is not None and denied.reasons
         why = denied.detail if denied.code in EXPLAINED or shared else ""
         now = time.time_ns()
@@ -136,7 +136,8 @@ class Refusals:
 
     def add_denial(self, code: str, owner: PrincipalHint, asked: Asked) -> str:
         """Count one denial by policies or limits; returns the id of the entry that will count it."""
-        key = _Key(owner.organization, code, "", owner.agent_id, owner.key_id, judged=True)
+        organization = SYSTEM if _of_peer(owner) else owner.organization
+        key = _Key(organization, code, "", owner.agent_id, owner.key_id, judged=True)
         if key not in self._counts and sum(each.organization == key.organization for each in self._counts) >= NAMED:
             key = key._replace(agent=None, key=None)
         return self._count(key, asked, time.time_ns())
@@ -219,6 +220,15 @@ class Refusals:
             self._changed = True
             if not self._unrecorded and not self._counts:
                 self.note()  # nothing is left to say
+
+
+def _of_peer(owner: PrincipalHint) -> bool:
+    """True for an agent of another gateway, whose organization has no log here."""
+    return owner.key_id.startswith("per_")
+
+
+def _known_here(owner: PrincipalHint | None) -> PrincipalHint | None:
+    return None if owner is None or _of_peer(owner) else owner
 
 
 def _short(asked: Asked) -> Asked:

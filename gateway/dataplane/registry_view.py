@@ -20,6 +20,7 @@ from gateway.a2a import cards
 from gateway.dataplane import pinned_tools
 from gateway.dataplane.callees import Callees
 from gateway.errors import Denied, GatewayError
+from gateway.identity.peers import PEER, PeerSource
 from gateway.mcp.pins import TRUSTS, Pins
 from gateway.registry.port import ActiveSet, Epochs, RegistryPort, RouteRow, UpstreamRow
 from gateway.secrets.vault import SealedPlace, Vault
@@ -55,6 +56,7 @@ class RegistryView:
         self._registry = registry
         self._vault = vault
         self.callees = Callees(registry, data_plane)
+        self.peers: PeerSource = registry
         self._table_epoch = -1
         self._table = RouteTable([])
         self._active: ActiveSet | None = None
@@ -167,7 +169,8 @@ def destination_of(row: UpstreamRow, secret: Opened, pinned: Pins | None = None)
     provider = provider_of(row, pinned)
     assert provider is not None
     published = None
-    if row.provider == cards.PROVIDER:
+    remote = cards.remote(row.base_url) if row.auth == PEER else None
+    if row.provider == cards.PROVIDER and remote is None:
         try:
             published = cards.load(row.specification or "")
         except (ValueError, TypeError, LookupError):
@@ -189,6 +192,7 @@ def destination_of(row: UpstreamRow, secret: Opened, pinned: Pins | None = None)
         reach=row.reach,
         auth=row.auth,
         published=published,
+        remote=remote,
     )
 
 

@@ -16,6 +16,7 @@ from gateway.dataplane.phases import Carried
 from gateway.dataplane.produced import Produced
 from gateway.dataplane.reading import LARGE_BODY
 from gateway.errors import Denied
+from gateway.identity.peers import RECEIPT_HEADER
 from gateway.outbound.connection import Answer
 from gateway.shares import Shares
 from gateway.upstream import answer_headers, quoted_secrets, sse
@@ -191,6 +192,8 @@ class Relay:
         if self._carried.bearer is not None:
             headers = [each for each in headers if not any(made in each[1] for made in self._carried.bearer.made)]
         headers.append((b"x-decision-id", self._observed.decision_id.encode()))
+        if self._observed.receipt:
+            headers.append((RECEIPT_HEADER.encode(), self._observed.receipt.encode()))
         return headers
 
     def _tell_apart(self, status: int, said: bytes) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.errors import Denied
-from gateway.identity import credentials, legacy_keys, signatures, token_credentials, tokens
+from gateway.identity import credentials, legacy_keys, peers, signatures, token_credentials, tokens
 from gateway.identity.certificates import Certificate
 from gateway.identity.credentials import Credential
 from gateway.identity.principals import Presented
@@ -53,7 +53,7 @@ def presented(
     if certificate is not None:
         return certificate.presented()
     if signed:
-        return signatures.parse(headers, method, path, query)
+        return peers.presented(signatures.parse(headers, method, path, query), headers, path)
     if not found:
         if query.startswith(b"key=") or b"&key=" in query:
             raise Denied("bad_credentials", "in_query", reasons=[_IN_QUERY])

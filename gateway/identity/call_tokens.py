@@ -21,13 +21,14 @@ from gateway.call import Call
 from gateway.errors import Denied, GatewayError
 from gateway.identifiers import new_id
 from gateway.identity import jose
+from gateway.identity.peers import PEER
 from gateway.identity.principals import Principal
 from gateway.identity.token_keys import TokenKeys
 
 KEY: Final = "key"
 TOKEN: Final = "token"  # noqa: S105
 ON_BEHALF_OF: Final = "on_behalf_of"
-KINDS: Final = (KEY, TOKEN, ON_BEHALF_OF)
+KINDS: Final = (KEY, TOKEN, ON_BEHALF_OF, PEER)
 
 TYPE: Final = "call+jwt"
 SECONDS: Final = 30

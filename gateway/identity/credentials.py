@@ -29,8 +29,8 @@ from gateway.storage import secret_files
 
 logger = logging.getLogger("gateway.identity.credentials")
 
-Method = Literal["legacy", "api_key", "signature", "mtls", "token"]
-"""The method by which an agent proves its identity."""
+Method = Literal["legacy", "api_key", "signature", "mtls", "token", "peer"]
+"""The method by which an agent proves its identity; with `peer`, its own gateway vouches for it."""
 
 Kind = Literal["agent", "operator"]
 

@@ -155,18 +155,18 @@ def key_set(text: str | bytes) -> tuple[Key, ...]:
     try:
         document = _strict(text)
     except ValueError as error:
-        raise _unusable("it is not JSON") from error
+        raise unusable("it is not JSON") from error
     listed = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(listed, list) or len(listed) > _MAX_KEYS or not all(isinstance(each, dict) for each in listed):
-        raise _unusable(f"it must be an object with a list `keys` of at most {_MAX_KEYS}")
+        raise unusable(f"it must be an object with a list `keys` of at most {_MAX_KEYS}")
     if any(each.get("kty") == "oct" or "d" in each for each in listed):
-        raise _unusable("it holds a secret key", "replace that key, and publish only public ones")
+        raise unusable("it holds a secret key", "replace that key, and publish only public ones")
     keys = tuple(found for each in listed if (found := public_key(each)) is not None)
     if not keys:
-        raise _unusable(f"none of its keys is for {', '.join(ALGORITHMS)}")
+        raise unusable(f"none of its keys is for {', '.join(ALGORITHMS)}")
     named = [each.kid for each in keys]
     if len(set(named)) != len(named):
-        raise _unusable("two of its keys have the same `kid`")
+        raise unusable("two of its keys have the same `kid`")
     return keys
 
 
@@ -204,7 +204,8 @@ def public_key(document: Mapping[str, Any]) -> Key | None:
 _NEWER = {"EdDSA": "Ed25519"}  # RFC 9864
 
 
-def _unusable(why: str, hint: str = "") -> GatewayError:
+def unusable(why: str, hint: str = "") -> GatewayError:
+    """The error for a key set that cannot be used."""
     return GatewayError("invalid_jwks", f"the key set cannot be used: {why}", hint=hint)
 
 

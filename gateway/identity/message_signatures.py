@@ -28,6 +28,8 @@ PublicKey = Ed25519PublicKey | ec.EllipticCurvePublicKey
 PrivateKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
 TAG: Final = "aig"
+PEER_TAG: Final = "aig-peer"
+"""The tag of another gateway's signature (`peers.py`): neither of the two can be taken for the other."""
 MAX_LIFETIME: Final = 60
 """Seconds from `created` to `expires` at most."""
 
@@ -66,12 +68,19 @@ def digest_field(sha256: bytes) -> str:
 
 
 def parameters(
-    *, created: int, expires: int, nonce: str, keyid: str, algorithm: Algorithm, further: Iterable[str] = ()
+    *,
+    created: int,
+    expires: int,
+    nonce: str,
+    keyid: str,
+    algorithm: Algorithm,
+    further: Iterable[str] = (),
+    tag: str = TAG,
 ) -> str:
     """The signature's parameters: what `Signature-Input` has behind the label."""
     covered = " ".join(f'"{name}"' for name in (*COMPONENTS, *further))
     times = f"created={created};expires={expires}"
-    return f'({covered});{times};nonce="{nonce}";keyid="{keyid}";alg="{algorithm}";tag="{TAG}"'
+    return f'({covered});{times};nonce="{nonce}";keyid="{keyid}";alg="{algorithm}";tag="{tag}"'
 
 
 def signature_base(values: Iterable[tuple[str, str]], signature_params: str) -> bytes:

@@ -33,6 +33,7 @@ NOUNS: Final = (
     "upstreams",
     "routes",
     "issuers",
+    "peers",
     "adoptions",
     "webhooks",
     "approvals",

@@ -29,7 +29,7 @@ from gateway.identity.tokens import Token
 
 Effect = Literal["grant", "guard", "receive"]
 """How a bundle counts: it may allow its subject's calls, only refuse them, or allow calls of others to its subject."""
-STRENGTHS: dict[Method, int] = {"legacy": 0, "api_key": 1, "signature": 2, "mtls": 2, "token": 3}
+STRENGTHS: dict[Method, int] = {"legacy": 0, "api_key": 1, "signature": 2, "mtls": 2, "peer": 2, "token": 3}
 """The strength of each kind of credentials, as policies see it."""
 
 _NEVER = (None, None, None)

@@ -19,14 +19,15 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, Protocol
 
 from gateway.body import Body
 from gateway.errors import Denied, PrincipalHint
 from gateway.identity import message_signatures, public_keys
-from gateway.identity.message_signatures import MAX_LIFETIME, PublicKey, algorithm_of
+from gateway.identity.credentials import Method
+from gateway.identity.message_signatures import MAX_LIFETIME, PEER_TAG, PublicKey, algorithm_of
 from gateway.identity.principals import CredentialSource, Found, Principal, Uses
 
 HEADERS: Final = frozenset({b"signature", b"signature-input"})
@@ -34,6 +35,8 @@ HEADERS: Final = frozenset({b"signature", b"signature-input"})
 
 CLOCK_SKEW: Final = 5
 """The seconds that a client's clock may be ahead."""
+PEER_SKEW: Final = 60
+"""Those of another gateway's: nobody there looks at one call that fails."""
 
 _LABEL = rb"([a-z*][a-z0-9_.*-]{0,31})"
 _SECONDS = rb"([1-9][0-9]{0,10})"
@@ -45,7 +48,7 @@ _PARAMETERS = {
     b"nonce": re.compile(rb'"([A-Za-z0-9_-]{16,64})"'),
     b"keyid": re.compile(rb'"([A-Za-z0-9_-]{43})"'),
     b"alg": re.compile(rb'"(ed25519|ecdsa-p256-sha256)"'),
-    b"tag": re.compile(rb'"(aig)"'),
+    b"tag": re.compile(rb'"(aig|aig-peer)"'),
 }
 # The last digit before the padding is one whose unused bits are 0: there is one text for one value.
 _SIGNATURE = re.compile(_LABEL + rb"=:([A-Za-z0-9+/]{85}[AQgw]==):")
@@ -56,21 +59,23 @@ _DIGEST = re.compile(rb"(?:(sha-256)=:([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=):|(s
 class Signed:
     """A signature that has the right form and time and was not verified yet. `base` is what it must be of."""
 
-    method: ClassVar[Literal["signature"]] = "signature"
+    method: ClassVar[Method] = "signature"
 
     keyid: str
     algorithm: str
     base: bytes
     signature: bytes
     nonce: str
+    created: int
     expires: int
+    tag: str
     body_algorithm: str
     body_digest: bytes
     # The further headers that it covers.
     covered: frozenset[bytes] = frozenset()
 
     @property
-    def lookup(self) -> str:
+    def lookup(self) -> Hashable:
         return self.keyid
 
     def check_body(self, body: Body, principal: Principal) -> None:
@@ -117,7 +122,8 @@ def parse(headers: Iterable[tuple[bytes, bytes]], method: str, path: bytes, quer
     if digest is None:
         raise _malformed("Content-Digest must have one digest, sha-256 or sha-512")
     created, expires = int(values[b"created"]), int(values[b"expires"])
-    _check_time(created, expires)
+    tag = values[b"tag"].decode()
+    _check_time(created, expires, PEER_SKEW if tag == PEER_TAG else CLOCK_SKEW)
     base = message_signatures.request_base(
         method,
         found[b"host"].decode("latin-1"),
@@ -133,7 +139,9 @@ def parse(headers: Iterable[tuple[bytes, bytes]], method: str, path: bytes, quer
         base=base,
         signature=base64.b64decode(signature[2]),
         nonce=values[b"nonce"].decode(),
+        created=created,
         expires=expires,
+        tag=tag,
         body_algorithm="sha256" if digest[1] else "sha512",
         body_digest=base64.b64decode(digest[2] or digest[4]),
         covered=frozenset(name.encode() for name, _ in further),
@@ -217,12 +225,12 @@ class Signatures:
             self._uses.note(principal.key_id, principal.expires_ns)
 
 
-def _check_time(created: int, expires: int) -> None:
+def _check_time(created: int, expires: int, skew: int) -> None:
     now = time.time()
     if not created < expires <= created + MAX_LIFETIME:
         raise _malformed(f"`expires` must be 1 to {MAX_LIFETIME} seconds after `created`")
     # Nobody is told more than the time, and no key was looked for yet.
-    if created > now + CLOCK_SKEW:
+    if created > now + skew:
         reasons = ["the signature was made in the future: the clock of the client is ahead of the gateway's"]
         raise Denied("bad_credentials", "signature_early", reasons=reasons)
     if expires <= now:

@@ -196,10 +196,15 @@ def decide(
     return _judge(judges, document, now_ns, seed, foreign, ends)
 
 
-def decide_received(judges: Panel, caller: Principal, call: Call, now_ns: int, *, ends: float) -> Authorization:
-    """Judge a call to an agent by the bundles of the one that is called; otherwise as `decide`."""
+def decide_received(
+    judges: Panel, caller: Principal, call: Call, now_ns: int, *, ends: float, foreign: tuple[Reference, ...] = ()
+) -> Authorization:
+    """Judge a call to an agent by the bundles of the one that is called; otherwise as `decide`.
+
+    `foreign` are for the caller's side, and given if that is another gateway's.
+    """
     document = build_input(caller, call, now_ns, body=judges.reads_content)
-    return _judge(judges, received(document), now_ns, None, (), ends)
+    return _judge(judges, received(document), now_ns, None, foreign, ends)
 
 
 def foreseen(

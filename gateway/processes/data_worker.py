@@ -43,6 +43,7 @@ from gateway.identity.call_tokens import CallTokens
 from gateway.identity.certificates import Certificates
 from gateway.identity.credentials import Peppers
 from gateway.identity.legacy_keys import LegacyKeys
+from gateway.identity.peers import Peers
 from gateway.identity.principals import Principals
 from gateway.identity.signatures import Signatures
 from gateway.identity.token_credentials import Tokens
@@ -154,6 +155,7 @@ class DataWorker:
                 Signatures(self._reader, nonces, self._uses),
                 Certificates(self._reader, self._uses),
                 LegacyKeys(self._reader, self._peppers),
+                Peers(self._reader, nonces, self._settings.public_data_plane),
                 tokens,
             ]
         )

@@ -25,6 +25,7 @@ from gateway.registry.models import (
     Operator,
     OperatorToken,
     Organization,
+    Peer,
     Team,
     Upstream,
     UpstreamRoute,
@@ -101,6 +102,10 @@ def login_rule(provider: LoginProvider, row: LoginRule, tenant: Organization | N
     scope = "all" if tenant is None else "organization"
     named = _of(provider, login_provider="id", login_provider_name="name")
     return {**named, **_of(row, "role", login_rule="id", claims_json="claims"), "scope": scope}
+
+
+def peer(row: Peer) -> Fields:
+    return _of(row, "status", "jwks", peer="id", peer_name="name", speaks_for_json="speaks_for", peer_version="version")
 
 
 def about(row: Binding | UsageLimit) -> str:

@@ -3,8 +3,8 @@
 The command line and the control process use them; data workers do not. There are seven sorts:
 
 - rows that have authority (`organization`, `team`, `agent`, `api_key`, `legacy_key`, `issuer`, `issuer_rule`,
-  `binding`, `usage_limit`, `upstream`, `upstream_tool`, `upstream_route`, `activation_current`): every change of a row
-  bumps `epoch` by a trigger in the same transaction, so that all caches of it are read again;
+  `binding`, `usage_limit`, `upstream`, `upstream_tool`, `upstream_route`, `activation_current`, `peer`): every change
+  of a row bumps `epoch` by a trigger in the same transaction, so that all caches of it are read again;
 - rows that never change once written (`organization_version`, `team_version`, `agent_version`, `bundle`, `activation`,
   `activation_bundle`): history and content;
 - `webhook`: who is told of what happens, which gives nobody any authority;
@@ -53,6 +53,7 @@ from gateway.usage.limits import Part
 SUBJECT_KINDS = ("agent", "team", "organization")
 EFFECTS = ("grant", "guard", "receive")
 OPERATOR_STATES = ("active", "revoked")
+PEER_STATES = ("active", "disabled")
 
 NOT_ENDED = f"status NOT IN {ENDED}"
 """Of agents, as their index has it: a query that says it in other words does not use that index."""
@@ -425,6 +426,24 @@ class LoginRule(SQLModel, table=True):
     organization_id: str | None = Field(default=None, foreign_key="organization.id")
     claims: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
     role: str
+    created_ns: int = Field(sa_type=BigInteger)
+    removed_ns: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class Peer(SQLModel, table=True):
+    """Another gateway that is trusted to say who calls, for the organizations in `speaks_for` (two-gateways.md).
+
+    It is one of the whole gateway. `jwks` has its public keys, each under its thumbprint. A removed one stays as
+    history.
+    """
+
+    __table_args__ = (_live("peer_name", "name", where="removed_ns IS NULL"), _one_of("status", PEER_STATES))
+    id: str = Field(primary_key=True)
+    name: str
+    jwks: str
+    speaks_for: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    status: str
+    version: int
     created_ns: int = Field(sa_type=BigInteger)
     removed_ns: int | None = Field(default=None, sa_type=BigInteger)
 

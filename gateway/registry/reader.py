@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import Denied, UnavailableError
+from gateway.identity.peers import PeerRow
 from gateway.identity.persons import Right
 from gateway.identity.principals import CredentialRow
 from gateway.identity.workload import Rule, WorkloadIssuer
@@ -52,6 +53,10 @@ SELECT i.id, o.name, i.name, i.issuer, i.audience, i.jwks_url, i.jwks,
 """
 
 _ISSUER_RULES = "SELECT id, agent_id, claims FROM issuer_rule WHERE issuer_id = ? AND removed_ns IS NULL"
+
+_PEERS = "SELECT id, name, jwks, speaks_for FROM peer WHERE removed_ns IS NULL AND status = 'active' ORDER BY id"
+
+_ORGANIZATION = "SELECT 1 FROM organization WHERE name = ?"
 
 _RIGHT = """
 SELECT o.name, r.agent_id, i.issuer
@@ -177,6 +182,12 @@ class RegistryReader:
 
     async def issuer_rules(self, issuer_id: str) -> list[Rule]:
         return [Rule(row[0], row[1], json.loads(row[2])) for row in self._all(_ISSUER_RULES, (issuer_id,))]
+
+    async def peers(self) -> list[PeerRow]:
+        return [PeerRow(row[0], row[1], row[2], frozenset(json.loads(row[3]))) for row in self._all(_PEERS, ())]
+
+    async def has_organization(self, name: str) -> bool:
+        return bool(self._all(_ORGANIZATION, (name,)))
 
     async def right(self, rule: str) -> Right | None:
         rows = self._all(_RIGHT, (rule,))

@@ -20,6 +20,7 @@ Headers = list[tuple[bytes, bytes]]
 _CONNECTION: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
     | {b"proxy-authenticate", b"proxy-authentication-info", b"content-encoding", b"date", b"x-decision-id"}
+    | {b"gateway-receipt"}
 )
 # A browser, or another client, would believe this of the gateway's host, or go past the gateway.
 _HOST: Final = frozenset(

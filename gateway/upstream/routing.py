@@ -61,6 +61,8 @@ class Destination:
     auth: str = KEY
     # The agent behind it, which others may call if its side lets them; None for any other upstream.
     published: Published | None = field(default=None, hash=False)
+    # The organization and the name of the agent behind another gateway that it is; None for any other upstream.
+    remote: tuple[str, str] | None = None
     # Results that others have worked out from the rest, by a name of theirs, so that it is done once for all requests.
     derived: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 

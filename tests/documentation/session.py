@@ -45,7 +45,8 @@ _BUNDLE_FILE = re.compile(r"\w+/(\.manifest|\w+\.rego)")
 class Session:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.ports = dict(zip(("8080", "8081", "8090", "9100"), map(str, _free_ports(4)), strict=True))
+        shown = ("8080", "8081", "8090", "8180", "8181", "9100")
+        self.ports = dict(zip(shown, map(str, _free_ports(len(shown))), strict=True))
         self.running: list[subprocess.Popen[bytes]] = []
         self.printed = ""
         # The last ones that a command has printed, which the page cannot know.

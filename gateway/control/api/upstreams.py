@@ -58,10 +58,11 @@ class UpstreamBody(Reasoned):
         description="Of an MCP server: the tools that may be called, which are approved ones, also those of its first "
         "list (the usual), or all.",
     )
-    auth: Literal["key", "token", "on_behalf_of"] = Field(
+    auth: Literal["key", "token", "on_behalf_of", "peer"] = Field(
         "key",
-        description="The credential of its calls: its key, if it has one; or a token of the gateway for each call, in "
-        "the name of the agent, or of the person for whom the agent acts.",
+        description="The credential of its calls: its key, if it has one; a token of the gateway for each call, in "
+        "the name of the agent, or of the person for whom the agent acts; or, for an agent of another gateway, the "
+        "signed assertion of this one.",
     )
     openapi: dict[str, Any] | None = Field(
         None, description="The OpenAPI 3 document of a JSON API, as an object; only for the provider http."

@@ -12,6 +12,7 @@ from gateway.a2a import cards
 from gateway.errors import GatewayError, Hint
 from gateway.identifiers import new_id
 from gateway.identity.call_tokens import KEY, KINDS
+from gateway.identity.peers import PEER
 from gateway.mcp.pins import PROVIDER
 from gateway.registry import change_entries, names, outbox
 from gateway.registry import change_entries as entries
@@ -64,13 +65,7 @@ def add_upstream(
     headers = names.check_headers(provider, headers or {})
     check_trust(provider, trust)
     check_auth(auth, secret)
-    if provider == cards.PROVIDER and specification is None:
-        raise GatewayError(
-            "invalid_provider",
-            "an upstream of the provider a2a is an agent that is published",
-            subject=name,
-            hint=Hint("type `gateway agents publish AGENT --endpoint URL`", api="publish the agent"),
-        )
+    _check_agent(name, provider, base_url, auth, published=specification is not None)
     if secret is not None:
         names.check_secret(secret)
     with writing(registry, organization) as (session, tenant):
@@ -112,6 +107,26 @@ def add_upstream(
         session.add(row)
         outbox.add_change(session, tenant, actor, what, entries.upstream(row), reason)
         return upstream_record(tenant, row)
+
+
+def _check_agent(name: str, provider: str, base_url: str, auth: str, *, published: bool) -> None:
+    """Raise unless an upstream that is an agent is published here, or by another gateway that is told who calls."""
+    if auth == PEER and (provider != cards.PROVIDER or published or cards.remote(base_url) is None):
+        raise GatewayError(
+            "invalid_auth",
+            "only an agent of another gateway is called with the assertion of this one",
+            subject=name,
+            hint="the provider is a2a, and the URL ends in `/a2a/ORGANIZATION/AGENT`",
+        )
+    if provider == cards.PROVIDER and auth != PEER and not published:
+        raise GatewayError(
+            "invalid_provider",
+            "an upstream of the provider a2a is an agent that is published, or one of another gateway",
+            subject=name,
+            hint=Hint(
+                "type `gateway agents publish AGENT --endpoint URL`, or add `--auth peer`", api="publish the agent"
+            ),
+        )
 
 
 def check_auth(auth: str, secret: str | None) -> str:

@@ -17,11 +17,12 @@ from sqlmodel import SQLModel, select
 import gateway.registry.migrations
 from gateway.data_directory import DataDirectory
 from gateway.errors import Denied, GatewayError
-from gateway.registry import emergency_stops, queries
+from gateway.identity import organization_keys, token_keys
+from gateway.registry import emergency_stops, peers, queries
 from gateway.registry.database import Registry
 from gateway.registry.issuers import add_issuer, add_rule
 from gateway.registry.limits.usage_limits import set_limit
-from gateway.registry.migrations.versions import r0028_tables, r0037_tools
+from gateway.registry.migrations.versions import r0028_tables, r0037_tools, r0042_peers
 from gateway.registry.migrations.versions.r0028_tables import EVENTS, PARTS, WRITTEN_ONCE
 from gateway.registry.models import Agent, LegacyKey
 from gateway.registry.operators.operators import add_operator
@@ -33,7 +34,7 @@ from gateway.registry.upstreams.routes import NewMember, set_route
 from gateway.registry.upstreams.tools import observe
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once, copied_home, new_home
 
-CHANGES = r0028_tables.CHANGES | r0037_tools.CHANGES
+CHANGES = r0028_tables.CHANGES | r0037_tools.CHANGES | r0042_peers.CHANGES
 
 
 def execute(home: Home, statement: str) -> int:
@@ -132,6 +133,8 @@ def fill(home: Home) -> None:
         )
     add_operator(home.registry, actor=ACTOR, organization=None, name="olga", role="owner")
     emergency_stops.stop(home.registry, actor=ACTOR, organization=ORG, reason="drill")
+    keys = organization_keys.public((token_keys.key_of(bytes(32)),)).decode()
+    peers.add_peer(home.registry, actor=ACTOR, name="other", jwks=keys, speaks_for=["initech"])
 
 
 @pytest.fixture(scope="module")
@@ -370,6 +373,7 @@ def test_a_registry_of_the_first_revision_is_migrated(home: Home) -> None:
     execute(home, "DROP TABLE approval_review")
     execute(home, "DROP TABLE approval_request")
     execute(home, "DROP TABLE upstream_tool")
+    execute(home, "DROP TABLE peer")
     for table, column in (
         *(("webhook", each) for each in ("shape", "team", "owner")),
         *(("upstream", each) for each in ("auth", "trust", "protocol")),
