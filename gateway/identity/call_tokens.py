@@ -4,7 +4,8 @@ An upstream has one of these kinds of credentials. `KEY` is a key of its own, or
 goes there has a new token (`typ: call+jwt`) by one of the keys that sign the gateway's access tokens, for that server
 alone (`aud`, RFC 8707) and for seconds, so the server can refuse whatever has come round the gateway. With
 `ON_BEHALF_OF` the token's subject is the person for whom the agent acts, and `act` the agent (RFC 8693, section 4.1).
-Such a token opens nothing at the gateway: neither its type nor its audience is one of an access token's.
+Such a token opens nothing at the gateway: neither its type nor its audience is one of an access token's. A new key
+signs them once servers that keep the public keys for a while have it.
 Specification: docs/how-to/identity/call-tokens.md.
 """
 
@@ -59,7 +60,7 @@ class Bearer:
         if isinstance(body, bytes):
             claims["body_sha256"] = hashlib.sha256(body).hexdigest()
         try:
-            if (key := self._keys.newest) is None:
+            if (key := self._keys.known) is None:
                 raise GatewayError("no_token_key", "there is no key that signs tokens")
             text = jose.sign({"typ": TYPE}, claims, key)
         except GatewayError as error:

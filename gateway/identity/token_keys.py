@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import logging
 import os
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from gateway.storage import durable, secret_files
 
 logger = logging.getLogger("gateway.identity.token_keys")
 
+KNOWN_SECONDS: Final = 300
+"""The time for which others keep the public keys: so long after it was made, everybody has a new key."""
 KEPT_SECONDS: Final = 660
 """The time that a key verifies after another one has taken its place: the longest life of a token, and a minute."""
 
@@ -39,6 +42,7 @@ class TokenKeys:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._keys: dict[int, Key] = {}
+        self._made: dict[int, float] = {}
         self._unusable: set[int] = set()
         self._look()
 
@@ -50,6 +54,18 @@ class TokenKeys:
         """The key that signs; None if there is none that can be used."""
         self._look()
         return self._keys[max(self._keys)] if self._keys else None
+
+    @property
+    def known(self) -> Key | None:
+        """The newest key that others have as well, who keep the public keys for a while; None if there is none at all.
+
+        Without one it is the oldest: its turn came first.
+        """
+        self._look()
+        if not self._keys:
+            return None
+        before = time.time() - KNOWN_SECONDS
+        return self._keys[max((each for each in self._keys if self._made[each] <= before), default=min(self._keys))]
 
     def named(self, kid: str | None) -> tuple[Key, ...]:
         """The key of this name, if there is one."""
@@ -73,11 +89,12 @@ class TokenKeys:
             del self._keys[number]
         for number in found.keys() - self._keys.keys():
             try:
-                self._keys[number] = key_of(secret_files.read(found[number]))
+                key, self._made[number] = key_of(secret_files.read(found[number])), found[number].stat().st_mtime
+                self._keys[number] = key
                 self._unusable.discard(number)
-            except GatewayError as error:  # the others are as good as before
+            except (GatewayError, OSError) as error:  # the others are as good as before
                 if number not in self._unusable:
-                    logger.error("%s", error.message)
+                    logger.error("%s", error.message if isinstance(error, GatewayError) else error)
                 self._unusable.add(number)
 
 

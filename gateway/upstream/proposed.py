@@ -55,6 +55,7 @@ class ProposalReader:
         except sse.EventTooLargeError:
             self._over = True
             return
+        self._over = self._splitter.unfinished > MAX_BYTES
         for event in events:
             if any(mark in event for mark in _MARKS) and (found := json_object(sse.data_of(event))) is not None:
                 self._event(found)
@@ -65,7 +66,7 @@ class ProposalReader:
             found = json_object(bytes(self._whole))
             self._found += [] if found is None else _of_document(found)
         self._found += [ProposedCall(name, "".join(pieces)) for name, pieces in self._open.values() if name]
-        self._open, self._whole = {}, bytearray()
+        self._open, self._whole, self._splitter = {}, bytearray(), None
         return [] if self._over else self._found[:MAX_CALLS]
 
     def _event(self, event: Mapping[str, Any]) -> None:

@@ -124,6 +124,15 @@ def test_a_very_long_answer_proposes_nothing() -> None:
     assert read(raw, streaming=True, size=4096) == []
 
 
+def test_what_is_held_of_a_stream_has_a_bound() -> None:
+    reader = ProposalReader(streaming=True)
+    for _ in range(100):
+        reader.feed(b"data: " + b"x" * 8192)
+    assert reader._splitter is not None
+    assert reader._splitter.unfinished < MAX_BYTES + 2 * 8192
+    assert reader.finish() == []
+
+
 def test_places_in_a_stream_may_be_anything() -> None:
     def piece(choice: object, index: object) -> dict[str, Any]:
         return {"choices": [{"index": choice, "delta": {"tool_calls": [{"index": index, "function": {"name": "x"}}]}}]}
