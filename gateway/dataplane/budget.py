@@ -113,6 +113,10 @@ class Budget:
             spend = self._most(principal, call, destination, found.now_ns, into, out)
         elif call.agent is not None:
             spend = bounds.charge_of_agent(call)
+        elif call.tool is not None:
+            where = destination.preset, destination.name, call.tool.name, found.now_ns, principal.organization
+            price = self._prices.table.find(*where)
+            spend = 0 if price is None else price.rates.request
         # In the order of its fields: named ones take twice as long.
         return found, CallReservation(principal.organization, scopes, applied, tokens, spend, principal.zone)
 

@@ -48,10 +48,20 @@ class Costs:
         """
         if carried.admitted.match.destination.published is not None:
             return _of_agent(carried)
+        if carried.tool:
+            return self._of_tool(carried)
         found, charged = self._reckoned(carried), carried.admitted.observed.report.charged
         if charged is None or (found is not None and found.nanousd >= charged):
             return found
         return Cost(min(charged, MOST), f"{carried.admitted.match.destination.preset}/{CHARGED}")
+
+    def _of_tool(self, carried: Carried) -> Cost | None:
+        """The price of a tool that was called, unless the server has answered with an error; None if it has none."""
+        observed, price = carried.admitted.observed, self._find(carried, carried.tool)
+        if carried.unsent or price is None:
+            return None
+        refused = observed.upstream_status is not None and observed.upstream_status >= 400
+        return Cost(0 if refused else price.rates.request, price.name)
 
     def _reckoned(self, carried: Carried) -> Cost | None:
         """The cost by prices."""

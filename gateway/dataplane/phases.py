@@ -280,6 +280,8 @@ class Carried:
     guarded: Guarded | None
     # The decision of the other side of a call to an agent: its id, and whose it is.
     received: tuple[str, Principal] | None = None
+    # The tool of an MCP server that is called; empty if none is.
+    tool: str = ""
     # The calls of tools that the answer has proposed.
     proposed: Sequence[ProposedCall] = ()
     # Makes the tokens of its requests, if those are its upstream's credentials.
@@ -321,4 +323,5 @@ class Carried:
             admitted, call, sent, keeps_all, judged.keeping, judged.reservation,
             found.now_ns, obligations.max_output_tokens, call.tools != (), obligations.set_headers, guarded,
             None if judged.received is None else (judged.received.decision_id, judged.received.callee),
+            "" if call.tool is None else call.tool.name,
         )  # fmt: skip

@@ -251,8 +251,8 @@ def _check_part(name: str, part: Part) -> None:
             subject=part.tool,
             hint="write it as `gateway tools list` does; a star at its end stands for any rest, as in `create_*`",
         )
-    if part.tool and name in BOUNDED:
-        raise GatewayError("invalid_limit", "calls of tools have no tokens and no price", hint="limit their requests")
+    if part.tool and is_tokens(name):
+        raise GatewayError("invalid_limit", "calls of tools have no tokens", hint="limit their requests, or their cost")
     if part.tool and part.model:
         raise GatewayError("invalid_limit", "a call of a tool names no model", hint="leave one of them out")
     if not part.counterparty:

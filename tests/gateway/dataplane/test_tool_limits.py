@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from typing import Any
 
@@ -121,6 +122,46 @@ async def test_so_many_calls_of_a_tool_run_at_a_time(gateway: Gateway) -> None:
     await sound(gateway)
 
 
+def priced(gateway: Gateway, **tools: str) -> None:
+    """Say what calls of these tools of `github` cost, in dollars."""
+    models = {
+        name: {"names": [name], "prices": [{"input": 0, "output": 0, "request": usd}]} for name, usd in tools.items()
+    }
+    own = {"v": 1, "version": "ours", "upstreams": {"github": {"models": models}}}
+    gateway.data.prices.write_text(json.dumps(own), "utf-8")
+    gateway.prices.refresh()
+
+
+async def test_a_tool_that_costs_something_counts_in_limits_on_money(gateway: Gateway) -> None:
+    offer(gateway)
+    priced(gateway, get_issue="0.25")
+    limit(gateway, "spend_microusd_per_day", 1_000_000, upstream="github", tool="get_*")
+    limit(gateway, "spend_microusd_per_month", 1_500_000)
+    found = Counter(await asyncio.gather(*(call(gateway) for _ in range(10))))
+    assert found == {"ok": 4, "limit_exceeded": 6}
+    assert await call(gateway, "list_issues") == "ok"  # costs nothing
+    done = await gateway.entries("completed")
+    assert sorted(each.get("cost_nanousd", 0) for each in done) == [0, *[250_000_000] * 4]
+    [price] = {each["price"] for each in done if "price" in each}
+    assert price.startswith("github/get_issue@ours")
+    refused = next(each for each in await gateway.entries("decided") if not each["allow"])
+    assert "--upstream github --tool get_*" in refused["reasons_json"]
+    await sound(gateway)
+
+
+async def test_a_server_that_refuses_a_call_is_not_paid(gateway: Gateway) -> None:
+    offer(gateway)
+    priced(gateway, get_issue="0.25")
+    limit(gateway, "spend_microusd_per_day", 300_000, tool="get_issue")
+    failed = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32602, "message": "no such issue"}}
+    gateway.upstream.handler = answer(failed, status=400)
+    reply = await ask(gateway, "tools/call", {"name": "get_issue", "arguments": {}})
+    assert (reply.status, reply.json) == (400, failed)
+    gateway.upstream.handler = answer(DONE)
+    assert [await call(gateway) for _ in range(2)] == ["ok", "limit_exceeded"]
+    await sound(gateway)
+
+
 PER_TOOL = """package bot.authz
 
 allow := true
@@ -172,7 +213,6 @@ async def test_other_names_are_none(gateway: Gateway, limits: str) -> None:
     ("name", "part", "why"),
     [
         ("tokens_per_day", {"tool": "get_issue"}, "no tokens"),
-        ("spend_microusd_per_day", {"tool": "get_issue"}, "no price"),
         ("requests_per_day", {"tool": "get issue"}, "not the name of a tool"),
         ("requests_per_day", {"tool": "*_issue"}, "not the name of a tool"),
         ("requests_per_day", {"tool": "get:issue"}, "not the name of a tool"),
