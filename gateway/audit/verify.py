@@ -16,6 +16,8 @@ It trusts nothing that is stored. In one pass over the leaves, in the order in w
     limit is told of where the entries reach it, and nowhere else
 (10) SQLite finds its own structures intact
 (11) a call that people had to approve ran with an approval that was given to it before, and each approval was used once
+(12) a call between agents has both halves, and they say the same; of a half that is in the log of another gateway,
+    what that gateway has signed of it
 
 It cannot see that everything after some checkpoint is missing, if the system log's entries about it are missing too.
 Checkpoints that were kept elsewhere (`known`) show that: they are checked in (4).
@@ -38,6 +40,7 @@ from gateway.audit import decision, note, thresholds
 from gateway.audit import entry as entries
 from gateway.audit.approval_check import ApprovalCheck
 from gateway.audit.balance_check import BalanceCheck
+from gateway.audit.border_check import BorderCheck
 from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.content_check import ContentCheck, RowsBeside
 from gateway.audit.decision import State
@@ -135,6 +138,7 @@ class _Verification:
         self._private, self._contents = RowsBeside("a private row"), RowsBeside("content")
         self._approvals = ApprovalCheck()
         self._halves = HalvesCheck()
+        self._border = BorderCheck()
         self._content = ContentCheck()
         # Organizations whose entries are not all there or not all readable, and findings that this would explain.
         self._incomplete: set[str] = set()
@@ -217,7 +221,7 @@ class _Verification:
                 self._depends(organization, None, fault, "approvals")
             for organization, fault in self._balances.untold():
                 self._depends(organization, None, fault, "thresholds")
-            for organization, fault in self._halves.alone():
+            for organization, fault in (*self._halves.alone(), *self._border.rest()):
                 self._depends(organization, None, fault, "calls between agents")
 
     def _entry(
@@ -273,15 +277,17 @@ class _Verification:
                 tree.log.decisions[decision.recorded(entry)] += 1
             if fault := self._approvals.decided(entry, self._balances.excesses(entry)):
                 self._depends(tree.head.organization, index, fault, "approvals", log_id)
-            if (other := self._halves.decided(entry, leaf)) is not None:
+            if (other := self._halves.decided(entry, leaf) or self._border.decided(entry, leaf)) is not None:
                 self._depends(other.organization, index, other.text, "calls between agents", log_id)
         elif kind == "completed":
             self._close(log_id, index, entry)
-            if (other := self._halves.completed(entry)) is not None:
+            if (other := self._halves.completed(entry) or self._border.completed(entry)) is not None:
                 self._depends(other.organization, index, other.text, "calls between agents", log_id)
         elif kind == "change":
             if entry["what"] == thresholds.WHAT and (fault := self._balances.told(entry)):
                 self._depends(tree.head.organization, index, fault, "thresholds", log_id)
+            if (other := self._border.changed(entry)) is not None:
+                self._depends(other.organization, index, other.text, "calls between agents", log_id)
             if fault := self._approvals.changed(entry):
                 self._depends(tree.head.organization, index, fault, "approvals", log_id)
         elif kind == "checkpoint":

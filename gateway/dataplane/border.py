@@ -12,12 +12,13 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from gateway.dataplane.phases import Admitted, Carried, Received
+from gateway.dataplane.phases import Admitted, Carried, Proof, Received
 from gateway.dataplane.reading import LARGE_BODY
 from gateway.errors import Denied, GatewayError
-from gateway.identity import jose, peers
+from gateway.identity import jose, statements
 from gateway.identity.jose import InvalidTokenError
-from gateway.identity.peers import PEER, RECEIPT_HEADER, Asserted, PeerRow, PeerSource, Receipt, Vouching
+from gateway.identity.peers import PEER, RECEIPT_HEADER, Asserted, PeerRow, PeerSource, Vouching
+from gateway.identity.statements import Receipt
 from gateway.outbound.client import Outgoing
 from gateway.outbound.connection import Answer
 from gateway.policy import authorization
@@ -88,11 +89,11 @@ class Border:
             decision=received.decision_id,
             allow=allow,
             leaf=leaf,
-            assertion=peers.digest(asserted.text),
+            assertion=statements.digest(asserted.text),
             created=int(time.time()),
         )
         try:
-            return peers.signed(said, self._vouching.key())
+            return statements.signed(said, self._vouching.key())
         except (GatewayError, OSError) as error:
             logger.error("%s has no receipt: %s", received.decision_id, error)
             return ""
@@ -108,15 +109,15 @@ class Border:
         fault = "no peer speaks for its organization any more" if peer is None else "it has sent no receipt"
         if text and peer is not None:
             try:
-                peers.verify(text, jose.key_set(peer.jwks))
-                said = peers.read_receipt(text)
-                fault = "" if said.assertion == peers.digest(assertion) else "its receipt is for another call"
+                statements.verify(text, jose.key_set(peer.jwks))
+                said = statements.read_receipt(text)
+                fault = "" if said.assertion == statements.digest(assertion) else "its receipt is for another call"
                 fault = "its receipt is of another organization" if said.organization != remote[0] else fault
             except InvalidTokenError as error:
                 fault = f"its receipt is not valid: {error.message}"
         if fault:
             raise Denied("counterparty_unproven", f"{fault} (status {answer.status})")
-        carried.receipt, carried.other = text, (said.decision, said.leaf)
+        carried.proof = Proof(assertion, text, said.decision, said.leaf)
         if not said.allow:
             name = "/".join(remote)
             raise Denied("callee_refused", reasons=[f"`{name}` has the decision {said.decision} about it"])

@@ -269,10 +269,10 @@ def completed(carried: Carried, outcome: str) -> Completed:
 
 def _told(carried: Carried) -> dict[str, str | int | bool | None]:
     """The word of another gateway about the decision of its side."""
-    if not carried.receipt:
+    if (proof := carried.proof) is None:
         return {}
-    decision, leaf = carried.other
-    return {"receipt": carried.receipt, "other_decision": decision, "other_leaf": leaf}
+    said = {"assertion": proof.assertion, "receipt": proof.receipt}
+    return {**said, "other_decision": proof.decision, "other_leaf": proof.leaf}
 
 
 def _sides(carried: Carried) -> tuple[Principal, tuple[str, Principal] | None]:

@@ -231,6 +231,16 @@ class Received:
 
 
 @frozen()
+class Proof:
+    """What this gateway has said to another one of a call, and what that has said of its decision; both are signed."""
+
+    assertion: str
+    receipt: str
+    decision: str
+    leaf: str
+
+
+@frozen()
 class Judged:
     """A call with the answer of policies and limits. `reading` has the call as it would be forwarded."""
 
@@ -286,9 +296,8 @@ class Carried:
     proposed: Sequence[ProposedCall] = ()
     # Makes the tokens of its requests, if those are its upstream's credentials.
     bearer: Bearer | None = None
-    # What the gateway of the agent that is called has said of its decision, verified; and that decision and its leaf.
-    receipt: str = ""
-    other: tuple[str, str] = ("", "")
+    # What the gateway of the agent that is called has said of its decision, verified.
+    proof: Proof | None = None
 
     # Nothing of the request has reached the upstream, and nothing will.
     unsent: bool = False

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.audit import merkle
-from gateway.audit.entry import encode
+from gateway.audit import matching, merkle
+from gateway.audit.border_check import BorderCheck
+from gateway.audit.entry import Entry, decode, encode
+from gateway.audit.log_files import opened_log
 from gateway.identity import jose, organization_keys
-from gateway.identity import peers as said
+from gateway.identity import statements as said
 from gateway.identity.message_signatures import content_digest
-from gateway.registry import peers
+from gateway.registry import outbox, peers
 from gateway.registry.agents import changes as agents
 from gateway.registry.organizations import changes as organizations
 from gateway.registry.upstreams.changes import add_upstream
 from gateway.secrets.vault import Vault
-from tests.gateway.dataplane.conftest import ACTOR, Prepared, Seen, answer
+from tests.gateway.dataplane.conftest import ACTOR, Gateway, Prepared, Seen, answer
 from tests.rigs.dataplane import a2a
 from tests.rigs.dataplane.a2a import OTHER, message, send, task
 from tests.rigs.dataplane.border import CALLER, Border, Forged, forged, jwks, two_gateways
@@ -302,3 +304,82 @@ async def test_the_other_gateway_is_down(border: Border) -> None:
     assert (reply.status, reply.json["error"]["data"]["reason"]) == (502, "upstream_error")
     ends = [each for each in border.home.log(CALLER) if each["kind"] == "completed"]
     assert ([each["outcome"] for each in ends], border.home.open_decisions()) == (["upstream_error"], 0)
+
+
+def kept(gateway: Gateway) -> list[tuple[bytes, Entry]]:
+    """Every entry of a gateway, in the order in which they were written."""
+    with opened_log(gateway.data) as log, log.snapshot(), log.entries(-(2**63), -1) as rows:
+        return [(row[7], decode(row[7])) for row in rows]
+
+
+def faults(found: Iterable[tuple[bytes, Entry]]) -> list[str]:
+    """What verification says of calls across the border."""
+    check = BorderCheck()
+    said = []
+    for leaf, entry in found:
+        if entry["kind"] == "decided":
+            said.append(check.decided(entry, leaf))
+        elif entry["kind"] in ("completed", "change"):
+            said.append(getattr(check, "changed" if entry["kind"] == "change" else "completed")(entry))
+    return [each.text for each in (*said, *check.rest()) if each is not None]
+
+
+async def declared(border: Border) -> None:
+    """Both logs tell of the peers, as those of processes do soon after."""
+    for gateway in (border.home, border.abroad):
+        await asyncio.to_thread(outbox.drain, gateway.registry, gateway.writer)
+
+
+async def test_both_logs_verify_and_their_halves_match(border: Border) -> None:
+    for text in ("ten chairs", "ten chairs on credit", "a secret"):
+        await border.ask(params=send(text))
+    await border.abroad.send(forged(border).bytes())  # of which the caller's log has nothing
+    await declared(border)
+    for gateway in (border.home, border.abroad):
+        await gateway.entries()
+        assert faults(kept(gateway)) == []
+    with opened_log(border.home.data) as one, opened_log(border.abroad.data) as two:
+        found = matching.match(one, two)
+        assert matching.match(two, one) == found
+    assert (found.pairs, found.proven, found.alone) == (2, 2, 0)
+    [lie] = found.findings
+    assert "which `acme` has not made" in lie
+
+
+async def test_what_a_log_keeps_of_the_other_cannot_be_changed(border: Border) -> None:
+    """Each member that the other gateway has signed, and each word of it."""
+    await border.ask()
+    await border.ask(params=send("ten chairs on credit"))
+    await declared(border)
+    for gateway, kind, members in (
+        (border.home, "completed", {"receipt", "assertion", "other_decision", "other_leaf", "outcome"}),
+        (
+            border.abroad,
+            "decided",
+            {"assertion", "caller", "caller_organization", "caller_name", "other_decision", "action"},
+        ),
+    ):
+        await gateway.entries()
+        found = kept(gateway)
+        ours = [index for index, (_, entry) in enumerate(found) if entry["kind"] == kind and "assertion" in entry]
+        other = {name: found[ours[1]][1][name] for name in members}
+        for name in sorted(members):
+            changed = list(found)
+            leaf, entry = found[ours[0]]
+            value = "agt_x" if other[name] == entry[name] else other[name]
+            changed[ours[0]] = leaf, {**entry, name: value}
+            assert faults(changed), name
+        without = [each for each in found if each[1].get("what") not in ("peer.added",)]
+        assert len(faults(without)) == 2  # nobody has declared that key
+
+
+async def test_an_answer_without_a_receipt_is_found(border: Border) -> None:
+    await border.ask()
+    await declared(border)
+    found = kept(border.home)
+    bare = [
+        (leaf, {name: value for name, value in entry.items() if name not in ("receipt", "other_leaf")})
+        for leaf, entry in found
+    ]
+    [fault] = faults(bare)
+    assert "no receipt" in fault

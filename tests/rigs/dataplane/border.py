@@ -15,7 +15,8 @@ from yarl import URL
 
 from gateway.identifiers import new_id
 from gateway.identity import organization_keys
-from gateway.identity.peers import Assertion, Vouching
+from gateway.identity.peers import Vouching
+from gateway.identity.statements import Assertion
 from gateway.registry import peers
 from gateway.registry.agents import registration
 from gateway.registry.keys import changes as keys
