@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-
-import orjson
 
 from gateway.errors import GatewayError
 from gateway.identity.credentials import Peppers
@@ -154,15 +153,16 @@ def _means(proposed: str, name: str) -> bool:
 def _of_text(text: str, pepper: bytes) -> str | None:
     """The digest of arguments as a model wrote them; None if they are no JSON object."""
     try:
-        found = orjson.loads(text or "{}")
-    except ValueError:
+        found = json.loads(text or "{}")
+        return _digest(found, pepper) if isinstance(found, dict) else None
+    except (ValueError, RecursionError):
         return None
-    return _digest(found, pepper) if isinstance(found, dict) else None
 
 
 def _digest(arguments: Mapping[str, Any], pepper: bytes) -> str:
     """A digest that does not depend on the order of members, nor on how a number is written."""
-    return _hashed(pepper, orjson.dumps(_plain(arguments), option=orjson.OPT_SORT_KEYS))
+    # Not orjson: arguments may have any whole number, and half of a surrogate pair.
+    return _hashed(pepper, json.dumps(_plain(arguments), sort_keys=True, separators=(",", ":")).encode())
 
 
 def _plain(value: Any) -> Any:

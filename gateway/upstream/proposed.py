@@ -7,10 +7,9 @@ proposes nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
-
-import orjson
 
 from gateway.upstream import sse
 from gateway.upstream.taps import json_object
@@ -130,7 +129,10 @@ def _of_candidates(document: Mapping[str, Any]) -> list[ProposedCall]:
 def _call(name: object, arguments: object) -> list[ProposedCall]:
     if not isinstance(name, str) or not name:
         return []
-    return [ProposedCall(name, arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode())]
+    try:
+        return [ProposedCall(name, arguments if isinstance(arguments, str) else json.dumps(arguments))]
+    except (ValueError, RecursionError):  # nested too deeply
+        return []
 
 
 def _object(value: object) -> Mapping[str, Any]:

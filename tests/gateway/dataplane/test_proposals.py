@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import orjson
+import pytest
 
 from gateway.policy import reexecution
 from gateway.runtime import proposals
@@ -141,6 +142,30 @@ async def test_which_calls_are_the_same(gateway: Gateway) -> None:
     assert (await seen_by_policies(gateway))["decision"] == decision  # the one with these arguments
     await call(gateway, {"repo": "acme/app"})
     assert (await seen_by_policies(gateway))["decision"] == later
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"number": 123456789012345678901234567890}',
+        '{"number": -9223372036854775809, "x": 1e400}',
+        '{"number": "\\ud800"}',
+        '{"number": 1e15, "x": 0.1}',
+        '{"x": %s}' % ("[" * 50 + "]" * 50),
+    ],
+)
+async def test_arguments_of_every_kind(gateway: Gateway, text: str) -> None:
+    begin(gateway)
+    decision = await think(gateway, ("get_issue", text), ("get_issue", '{"x": %s}' % ("[" * 900 + "]" * 900)))
+    body = message("tools/call", {"name": "get_issue", "arguments": {}})
+    raw = orjson.dumps(body).replace(b'"arguments":{}', b'"arguments":' + text.encode())
+    reply = await gateway.send(gateway.request(raw, *headers(body), path="/github/mcp"))
+    if reply.status == 400:  # the gateway takes no such body
+        assert await gateway.entries("decided")
+        return
+    assert reply.status == 200, reply.body
+    found = await seen_by_policies(gateway)
+    assert (found["decision"], found["same_arguments"]) == (decision, True)
 
 
 async def test_nobody_has_proposed_it(gateway: Gateway) -> None:

@@ -124,6 +124,20 @@ def test_a_very_long_answer_proposes_nothing() -> None:
     assert read(raw, streaming=True, size=4096) == []
 
 
+@pytest.mark.parametrize("depth", [70, 300, 900, 5000])
+def test_arguments_may_be_nested_deeply(depth: int) -> None:
+    inner = "[" * depth + "]" * depth
+    for document in (
+        '{"content": [{"type": "tool_use", "name": "x", "input": {"a": %s}}]}',
+        '{"candidates": [{"content": {"parts": [{"functionCall": {"name": "x", "args": {"a": %s}}}]}}]}',
+    ):
+        raw = (document % inner).encode()
+        for streaming in (False, True):
+            reader = ProposalReader(streaming=streaming)
+            reader.feed(b"data: " + raw + b"\n\n" if streaming else raw)
+            assert len(reader.finish()) <= 1
+
+
 def test_what_is_held_of_a_stream_has_a_bound() -> None:
     reader = ProposalReader(streaming=True)
     for _ in range(100):
