@@ -720,7 +720,8 @@ class DataPlane:
         link = Link(self._client, sent, destination.reach, idle, holding, bearer)
         if not translation.sessions:
             return await translating.send(translation, outgoing, link)
-        whose = destination.id, principal.agent_id, orjson.dumps(principal.person)
+        behalf = [each["id"] for each in principal.document["delegation"]], principal.person
+        whose = destination.id, principal.agent_id, orjson.dumps(behalf)
         server = Server(destination.base_url, destination.reach, destination.headers, destination.secret, bearer)
         return await self._sessions.send(whose, server, translation, outgoing, link)
 

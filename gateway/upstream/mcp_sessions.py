@@ -1,9 +1,9 @@
 """The sessions of one worker with older MCP servers, for clients of revision 2026-07-28, which have none.
 
-Each principal has one of its own with each server: what a server keeps of a session is nobody else's. It is begun with
-the first call, begun anew when the server has forgotten it, and ended when it was not used for a while, when the
-server's place or key has changed, and when the worker stops. In it the gateway says that its client can be asked
-nothing; if the server asks all the same, the gateway itself answers so.
+Each principal has one of its own with each server, and one for each on whose behalf it acts: what a server keeps of a
+session is nobody else's. It is begun with the first call, begun anew when the server has forgotten it, and ended when
+it was not used for a while, when the server's place or key has changed, and when the worker stops. In it the gateway
+says that its client can be asked nothing; if the server asks all the same, the gateway itself answers so.
 Specification: modelcontextprotocol.io, revision 2025-11-25, "Lifecycle" and "Transports".
 """
 

@@ -240,6 +240,22 @@ async def test_each_request_to_a_server_of_another_era_has_a_token(gateway: Gate
     ]
 
 
+async def test_a_session_is_of_one_subject(gateway: Gateway) -> None:
+    """Servers bind a session to whoever began it: the worker for itself is another than the worker for the planner."""
+    add(gateway, speaks="2025-11-25")
+    server = Older(gateway, secret=None)
+    worker, key = another(gateway, "worker")
+    token = (await on_behalf(gateway, gateway.key, "worker", key)).json["access_token"]
+    body = message("tools/call", CALL)
+    for line in (bearer(key), bearer(token), bearer(key)):
+        call = gateway.request(body, *headers(body), line, path="/github/mcp")
+        assert (await gateway.send(call)).status == 200
+    assert server.made == 2
+    subjects = {(shown(each)["sub"], each.headers.get("mcp-session-id", "")) for each in gateway.upstream.seen}
+    assert len({sub for sub, session in subjects if session}) == len([each for each in subjects if each[1]]) == 2
+    assert worker in {sub for sub, _ in subjects}
+
+
 async def test_an_older_client_has_one_with_a_newer_server(gateway: Gateway) -> None:
     add(gateway)
     assert (await old(gateway, "tools/call", CALL, "MCP-Protocol-Version: 2025-11-25")).status == 200
