@@ -152,43 +152,45 @@ CLIENTS = [
 ]
 
 
-@pytest.mark.parametrize("lines", CLIENTS, ids=lambda lines: lines[0].partition(":")[0])
 @pytest.mark.parametrize("auth", ["token", "key"])
-async def test_a_clients_own_credential_stays_here(gateway: Gateway, lines: list[str], auth: str) -> None:
+async def test_a_clients_own_credential_stays_here(gateway: Gateway, auth: str) -> None:
     add(gateway, auth)
     body = message("tools/call", CALL)
-    given = [each.format(key=gateway.key) for each in lines]
-    reply = await gateway.send(gateway.request(body, *headers(body), *given, path="/github/mcp"))
-    assert reply.status == 200
-    [seen] = gateway.upstream.seen
-    assert gateway.key.encode() not in seen.head
-    assert b"mcp-param-authorization" in seen.head.lower() or b"secret-of-the-client" not in seen.head
-    if auth == "token":
-        shown(seen)
-    else:
-        assert b"authorization:" not in seen.head.lower().replace(b"mcp-param-authorization:", b"")
+    for lines in CLIENTS:
+        given = [each.format(key=gateway.key) for each in lines]
+        reply = await gateway.send(gateway.request(body, *headers(body), *given, path="/github/mcp"))
+        assert reply.status == 200
+        seen = gateway.upstream.seen[-1]
+        assert gateway.key.encode() not in seen.head
+        # What a client says in a parameter of the tool is no credential of the request.
+        told = re.sub(rb"(?im)^mcp-param-.*\r\n", b"", seen.head)
+        assert b"secret-of-the-client" not in told, lines
+        if auth == "token":
+            shown(seen)
+        else:
+            assert b"authorization:" not in told.lower()
 
 
 INVENTED = [
-    ["Authorization: Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9."],
-    ["Authorization: Bearer ya29.a0AfH6SMBinvented"],
-    ["Authorization: OAuth oauth_token=invented"],
-    ["Authorization: Bearer"],
-    ["Authorization: "],
-    ["Authorization: DPoP eyJhbGciOiJFUzI1NiJ9.e30.AA"],
-    ["Authorization: Bearer gho_0123456789abcdef0123456789abcdef0123"],
+    "Authorization: Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9.",
+    "Authorization: Bearer ya29.a0AfH6SMBinvented",
+    "Authorization: OAuth oauth_token=invented",
+    "Authorization: Bearer",
+    "Authorization: ",
+    "Authorization: DPoP eyJhbGciOiJFUzI1NiJ9.e30.AA",
+    "Authorization: Bearer gho_0123456789abcdef0123456789abcdef0123",
 ]
 
 
-@pytest.mark.parametrize("lines", INVENTED, ids=lambda lines: lines[0][15:40])
 @pytest.mark.parametrize("auth", ["token", "key", "on_behalf_of"])
-async def test_an_invented_token_is_nobody(gateway: Gateway, lines: list[str], auth: str) -> None:
+async def test_an_invented_token_is_nobody(gateway: Gateway, auth: str) -> None:
     """CVE-2026-59822: a header that looks like OAuth was passed through as an identity, or as none."""
     add(gateway, auth)
     body = message("tools/call", CALL)
-    reply = await gateway.send(gateway.request(body, *headers(body), *lines, path="/github/mcp"))
-    assert reply.status == 401
-    assert reply.json["error"]["data"]["reason"] == "bad_credentials"
+    raw = [gateway.request(body, *headers(body), line, path="/github/mcp") for line in INVENTED]
+    for line, reply in zip(INVENTED, await asyncio.gather(*map(gateway.send, raw)), strict=True):
+        assert reply.status == 401, line
+        assert reply.json["error"]["data"]["reason"] == "bad_credentials"
     assert gateway.upstream.seen == []
     assert await gateway.entries("decided") == []
 
