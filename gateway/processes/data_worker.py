@@ -143,7 +143,7 @@ class DataWorker:
         self._run("following the prices", self.prices.run())
         self._references = References(self._store)
         self._token_keys = TokenKeys(data.keys)
-        self._metadata = Metadata(self._settings.public_data_plane)
+        self._metadata = Metadata(self._settings.public_data_plane, self._deployment)
 
     def _authentication(self) -> tuple[Principals, Tokens]:
         """Every kind of credential that agents can have."""

@@ -12,6 +12,7 @@ from typing import Final
 import orjson
 
 from gateway.dataplane.refusal_answers import RESOURCE_PREFIX
+from gateway.identity.call_tokens import TYPE
 from gateway.tokens.form import GRANTS
 from gateway.upstream import routing
 
@@ -28,9 +29,9 @@ NO_LOGIN: Final = orjson.dumps(
 
 
 class Metadata:
-    """The documents of one data plane. `where` is its URL as others know it."""
+    """The documents of one data plane. `where` is its URL as others know it, `deployment` the `iss` of its tokens."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, deployment: str) -> None:
         self.where = where.rstrip("/")
         self._server = orjson.dumps(
             {
@@ -41,6 +42,8 @@ class Metadata:
                 "response_types_supported": [],
                 "grant_types_supported": [*GRANTS],
                 "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+                # Not of RFC 8414: what servers behind the gateway need to verify who calls (call-tokens.md).
+                "call_tokens": {"iss": deployment, "typ": TYPE, "alg": "EdDSA"},
                 "authorization_grant_profiles_supported": ["urn:ietf:params:oauth:grant-profile:id-jag"],
             }
         )

@@ -73,7 +73,9 @@ async def snippet(gateway: Gateway, audience: str) -> Callable[[str, bytes], dic
     keys = f"http://127.0.0.1:{gateway.port}/.well-known/jwks.json"
     source = source.replace("https://gateway.acme.example/.well-known/jwks.json", keys)
     source = source.replace("https://tools.example.com/mcp", audience)
-    source = source.replace('GATEWAY = "acme"', f'GATEWAY = "{gateway.plane._tokens._deployment}"')
+    metadata = gateway.request(None, "Authorization: omit", path="/.well-known/oauth-authorization-server")
+    issuer = (await gateway.send(metadata)).json["call_tokens"]["iss"]
+    source = source.replace('GATEWAY = "acme"', f'GATEWAY = "{issuer}"')
     names: dict[str, Any] = {}
     exec(compile(source, str(PAGE), "exec"), names)
     found: Callable[[str, bytes], dict[str, Any]] = names["caller"]
