@@ -235,7 +235,8 @@ def completed(carried: Carried, outcome: str) -> Completed:
         fields["came_tokens"], fields["margin_tokens"] = part.came, part.margin
     if carried.misreported:
         fields["misreported"], fields["reported_json"] = carried.misreported, carried.reported
-    fields |= _told(carried)
+    if carried.proof is not None:
+        fields |= _told(carried)
     if carried.detail:
         fields["detail"] = carried.detail[:_DETAIL]
     content: Sealed | None = None
@@ -246,7 +247,9 @@ def completed(carried: Carried, outcome: str) -> Completed:
         # Providers report any numbers, and sums of them are larger still.
         if value.__class__ is int and value > MAX_INTEGER:
             fields[name] = MAX_INTEGER
-    whose, received = _sides(carried)
+    whose, received = carried.admitted.principal, carried.received
+    if received is not None:
+        whose, received = _sides(carried)
     return Completed(
         organization=whose.organization,
         decision_id=observed.decision_id,

@@ -400,7 +400,7 @@ class DataPlane:
                 received,
             )
             overtaken = consent is None and found.authorization.may_be_overtaken
-            use = await self._record(judged)
+            use = await (self._recorder.decided(judged) if received is None else self._record(judged))
             overtaken = False
             if consent is not None and self._approvals is not None:
                 try:
