@@ -127,6 +127,8 @@ def add(
     is_server = made["provider"] == MCP
     if is_server:
         served = f"/{name}/mcp: type `gateway tools list {name}` for its tools"
+    if made["auth"] == "peer":
+        served = f"/{name}/a2a"
     if document is not None:
         served = f"/{name}/…: type `gateway upstreams show {name}` for its operations"
     ask.show(made, output.copyable(f"upstream {name} at {made['base_url']}, served under {served}"))

@@ -15,7 +15,7 @@ from typing import Any
 from gateway.dataplane.phases import Admitted, Carried, Proof, Received
 from gateway.dataplane.reading import LARGE_BODY
 from gateway.errors import Denied, GatewayError
-from gateway.identity import jose, statements
+from gateway.identity import peers, statements
 from gateway.identity.jose import InvalidTokenError
 from gateway.identity.peers import PEER, RECEIPT_HEADER, Asserted, PeerRow, PeerSource, Vouching
 from gateway.identity.statements import Receipt
@@ -64,8 +64,8 @@ def unavailable(found: Authorization, organization: str) -> Authorization:
 class Border:
     """One worker's calls to agents of other gateways; used from its event loop."""
 
-    def __init__(self, peers: PeerSource, vouching: Vouching) -> None:
-        self._peers = peers
+    def __init__(self, source: PeerSource, vouching: Vouching) -> None:
+        self._peers = source
         self._vouching = vouching
 
     async def speaker(self, organization: str) -> PeerRow | None:
@@ -109,7 +109,7 @@ class Border:
         fault = "no peer speaks for its organization any more" if peer is None else "it has sent no receipt"
         if text and peer is not None:
             try:
-                statements.verify(text, jose.key_set(peer.jwks))
+                statements.verify(text, peers.keys(peer.jwks))
                 said = statements.read_receipt(text)
                 fault = "" if said.assertion == statements.digest(assertion) else "its receipt is for another call"
                 fault = "its receipt is of another organization" if said.organization != remote[0] else fault

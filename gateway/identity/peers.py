@@ -12,7 +12,9 @@ Specification: docs/how-to/identity/two-gateways.md.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
+import re
 import secrets
 import time
 from collections.abc import Hashable, Iterable, Mapping
@@ -42,6 +44,7 @@ RECEIPT_HEADER: Final = "gateway-receipt"
 SECONDS: Final = 60
 """The life of an assertion."""
 
+_AGENT: Final = re.compile(rb"/a2a/[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 _SIGNED_HEADERS: Final = ("accept", "a2a-version", "a2a-extensions", "content-type")
 
 
@@ -77,6 +80,9 @@ def presented(found: Signed, headers: Iterable[tuple[bytes, bytes]], path: bytes
     """The credential that a signature is: an agent's own, or another gateway's assertion. Raises `Denied`."""
     if found.tag != PEER_TAG:
         return found
+    if _AGENT.fullmatch(path) is None:
+        # Nothing else here is for somebody who is not registered: no token, no list and no model.
+        raise _malformed("another gateway calls agents, and nothing else")
     if ASSERTION_HEADER.encode() not in found.covered:
         raise _malformed(f"the signature of a gateway must cover {ASSERTION_HEADER}")
     text = next(value for name, value in headers if name == ASSERTION_HEADER.encode()).strip(b" \t").decode("latin-1")
@@ -104,11 +110,17 @@ class PeerSource(Protocol):
     async def named(self, credential: str) -> CredentialRow | None: ...
 
 
+@functools.lru_cache(maxsize=256)
+def keys(jwks: str) -> tuple[Key, ...]:
+    """The keys of a peer. They are parsed once, not for each call."""
+    return jose.key_set(jwks)
+
+
 def key_of(peers: Iterable[PeerRow], keyid: str) -> tuple[PeerRow, Key] | None:
     """The peer that has this key."""
     for peer in peers:
         if keyid in peer.jwks:
-            for key in jose.key_set(peer.jwks):
+            for key in keys(peer.jwks):
                 if key.kid == keyid:
                     return peer, key
     return None

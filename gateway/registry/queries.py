@@ -20,6 +20,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from gateway.a2a import cards
 from gateway.errors import ConflictError, Hint, UnknownError
 from gateway.identity.credentials import Method, label, public_part
+from gateway.identity.peers import PEER
 from gateway.registry import change_entries, names, row_records
 from gateway.registry.agents.states import ENDED, ended
 from gateway.registry.database import Registry
@@ -411,7 +412,7 @@ def upstreams(registry: Registry, organization: str, *, published: bool = True) 
     with reading(registry, organization) as (session, owner):
         mine = select(Upstream).where(Upstream.organization_id == owner.id).order_by(Upstream.name)
         if not published:
-            mine = mine.where(Upstream.provider != cards.PROVIDER)
+            mine = mine.where(or_(col(Upstream.provider) != cards.PROVIDER, col(Upstream.auth) == PEER))
         return [row_records.upstream_record(owner, each) for each in session.exec(mine)]
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.audit import matching, merkle
@@ -21,7 +22,7 @@ from gateway.registry.agents import changes as agents
 from gateway.registry.organizations import changes as organizations
 from gateway.registry.upstreams.changes import add_upstream
 from gateway.secrets.vault import Vault
-from tests.gateway.dataplane.conftest import ACTOR, Gateway, Prepared, Seen, answer
+from tests.gateway.dataplane.conftest import ACTOR, Gateway, Prepared, Seen, answer, stream, until
 from tests.rigs.dataplane import a2a
 from tests.rigs.dataplane.a2a import OTHER, message, send, task
 from tests.rigs.dataplane.border import CALLER, Border, Forged, forged, jwks, two_gateways
@@ -204,11 +205,19 @@ async def test_an_assertion_is_for_one_address(border: Border) -> None:
     await refused(border, request, 403, "other_audience")
 
 
-async def test_a_peer_reaches_nothing_but_published_agents(border: Border) -> None:
-    request = forged(border, path="/v1/chat/completions")
-    reply = await border.abroad.send(request.bytes())
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/sales/a2a", "/oauth/token", "/mcp", "/a2a/globex/sales/x"])
+async def test_a_peer_reaches_nothing_but_published_agents(border: Border, path: str) -> None:
+    await border.abroad.send(forged(border, path=path).bytes())
+    reply = await border.abroad.send(forged(border, path=path).bytes())
+    assert reply.status in (400, 401, 404)
+    await border.refused()
+    assert border.abroad.upstream.seen == border.abroad.log(CALLER) == []
+    assert not [each for each in border.abroad.log(OTHER) if each["kind"] != "change"]
+
+
+async def test_an_agent_that_is_not_published_is_not_there(border: Border) -> None:
+    reply = await border.abroad.send(forged(border, path="/a2a/globex/stock").bytes())
     assert reply.status == 404
-    assert border.abroad.upstream.seen == []
 
 
 @pytest.mark.parametrize("change", ["removed", "disabled", "other key", "other organization"])
@@ -233,6 +242,22 @@ async def test_a_change_of_a_peer_holds_for_the_next_call(border: Border, change
     ends, _ = await border.halves("completed")
     assert [each["outcome"] for each in ends] == ["ok", "counterparty_unproven"]
     assert "receipt" not in ends[1]
+
+
+async def test_a_stream_ends_with_the_trust(border: Border) -> None:
+    """At once, and not when its agent has done."""
+    event = b"data: " + orjson.dumps(task("TASK_STATE_WORKING")) + b"\n\n"
+    border.abroad.upstream.handler = stream(event, 60.0, end=True)
+    asking = asyncio.create_task(border.ask("SendStreamingMessage"))
+    await until(lambda: border.abroad.upstream.seen)
+    await asyncio.sleep(0.2)
+    peers.remove_peer(border.abroad.registry, **PEER)
+    reply = await asyncio.wait_for(asking, 20)
+    assert reply.body.startswith(event)
+    [mine], [theirs] = await border.halves("completed")
+    assert mine["outcome"] not in ("ok", "client_disconnected")
+    assert theirs["outcome"] not in ("ok", "client_disconnected")
+    assert border.home.open_decisions() == border.abroad.open_decisions() == 0
 
 
 async def test_an_unknown_counterparty_is_not_called(border: Border) -> None:
