@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -67,17 +69,19 @@ def shown(seen: Seen) -> dict[str, Any]:
     return dict(found.claims)
 
 
-async def snippet(gateway: Gateway, audience: str) -> Callable[[str, bytes], dict[str, Any]]:
+async def lines_of(gateway: Gateway, audience: str, language: str) -> str:
     """What the how-to has a server do, with this gateway's keys."""
-    [source] = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
-    keys = f"http://127.0.0.1:{gateway.port}/.well-known/jwks.json"
-    source = source.replace("https://gateway.acme.example/.well-known/jwks.json", keys)
-    source = source.replace("https://tools.example.com/mcp", audience)
+    [source] = re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
     metadata = gateway.request(None, "Authorization: omit", path="/.well-known/oauth-authorization-server")
-    issuer = (await gateway.send(metadata)).json["call_tokens"]["iss"]
-    source = source.replace('GATEWAY = "acme"', f'GATEWAY = "{issuer}"')
+    found = (await gateway.send(metadata)).json
+    source = source.replace("https://gateway.acme.example/.well-known/jwks.json", found["jwks_uri"])
+    source = source.replace("https://tools.example.com/mcp", audience)
+    return str(source.replace('GATEWAY = "acme"', f'GATEWAY = "{found["call_tokens"]["iss"]}"'))
+
+
+async def snippet(gateway: Gateway, audience: str) -> Callable[[str, bytes], dict[str, Any]]:
     names: dict[str, Any] = {}
-    exec(compile(source, str(PAGE), "exec"), names)
+    exec(compile(await lines_of(gateway, audience, "python"), str(PAGE), "exec"), names)
     found: Callable[[str, bytes], dict[str, Any]] = names["caller"]
     return found
 
@@ -117,6 +121,57 @@ async def test_a_server_verifies_who_calls_by_the_lines_of_the_how_to(gateway: G
 
 def kid(seen: Seen) -> str | None:
     return jose.parse(seen.headers["authorization"].partition(" ")[2]).kid
+
+
+TRY = """
+const said = [];
+for (const [authorization, body] of JSON.parse(process.argv[2])) {
+  const found = caller(authorization, Buffer.from(body));
+  said.push(await found.then((claims) => claims.decision, (error) => error.message));
+}
+console.log(JSON.stringify(said));
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node")
+async def test_a_server_in_node_verifies_who_calls(gateway: Gateway, tmp_path: Path) -> None:
+    where = add(gateway)
+    for _ in range(2):
+        await ask(gateway, "tools/call", CALL)
+    first, second = gateway.upstream.seen
+    own = (await ask_token(gateway, key=gateway.key, grant_type="client_credentials")).json["access_token"]
+    authorization = first.headers["authorization"]
+    forged = authorization[:-4] + ("AAAA" if authorization[-4:] != "AAAA" else "BBBB")
+    tried = [
+        (authorization, first.body.decode()),
+        (authorization, first.body.decode()),
+        (second.headers["authorization"], "{}"),
+        (forged, first.body.decode()),
+        (f"Bearer {own}", first.body.decode()),
+        (bearer(gateway.key).partition(": ")[2], ""),
+    ]
+
+    async def said(audience: str) -> Any:
+        program = tmp_path / "server.mjs"
+        program.write_text(await lines_of(gateway, audience, "js") + TRY)
+        run = await asyncio.create_subprocess_exec(
+            "node", str(program), json.dumps(tried), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        out, err = await run.communicate()
+        assert run.returncode == 0, err.decode()
+        return json.loads(out)
+
+    decided, _ = await gateway.entries("decided")
+    assert await said(where) == [
+        decided["id"],
+        "it was used already",
+        "it was made for another request",
+        "the signature is wrong",
+        "not a token for calls",
+        "no token",
+    ]
+    assert (await said(f"{where}/other"))[0] == "not for this server, or over"
 
 
 async def test_a_new_key_signs_when_servers_have_it(gateway: Gateway) -> None:
