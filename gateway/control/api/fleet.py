@@ -16,7 +16,7 @@ import orjson
 from pydantic import Field, WithJsonSchema
 
 from gateway.control import shapes
-from gateway.control.api.keys import check_actions
+from gateway.control.api.keys import check_scope
 from gateway.control.api.upstreams import Secret, check_reach
 from gateway.control.callers import Caller, check_access, may
 from gateway.control.operation import Answer, Ask, Operation, Reasoned
@@ -273,7 +273,7 @@ def _applier(ask: Ask, registry: Registry, given: FleetBody) -> Applier:
         ask.actor,
         ask.tenant,
         "",
-        functools.partial(check_actions, registry, ask.tenant),
+        functools.partial(check_scope, registry, ask.tenant),
         given.reason,
         given.suspend_now,
         given.replace_revoked,

@@ -14,7 +14,7 @@ from gateway.control.operation import Answer, Ask, Body, Operation, PageQuery, R
 from gateway.control.problems import Problem
 from gateway.errors import Hint, UnknownError, did_you_mean
 from gateway.identity import credentials, key_scope, public_keys
-from gateway.registry import pages, queries
+from gateway.registry import names, pages, queries
 from gateway.registry.database import Registry
 from gateway.registry.documents import plain, timestamp
 from gateway.registry.keys import leaked as leaked_keys
@@ -137,7 +137,7 @@ def _given(ask: Ask[KeyRequest]) -> _Given:
     scope = None
     if given.scope is not None:
         scope = key_scope.scope(**given.scope.model_dump())
-    check_actions(ask.registry, ask.tenant, scope)
+    check_scope(ask.registry, ask.tenant, scope)
     return _Given(**ask.by, agent=given.agent, lifetime_ns=lifetime(given.expires_in), scope=scope, reason=given.reason)
 
 
@@ -254,9 +254,18 @@ def revoke(ask: Ask[Reasoned]) -> Answer:
     return Answer(body=shown(found, uses_of(ask, [found])))
 
 
-def check_actions(registry: Registry, organization: str, scope: key_scope.KeyScope | None) -> None:
-    """Raise unless each action of a scope is one of some upstream: a mistyped one would let nothing through."""
-    if scope is None or not scope.actions:
+def check_scope(registry: Registry, organization: str, scope: key_scope.KeyScope | None) -> None:
+    """Raise unless each action of a scope is one of some upstream, and each upstream is one: a mistyped one would let
+    nothing through. A published agent of another organization cannot be looked up.
+    """
+    if scope is None:
+        return
+    if scope.upstreams:
+        there = {each.name for each in queries.upstreams(registry, organization)}
+        for pattern in scope.upstreams:
+            if "/" not in pattern and not any(_is_meant(pattern, name) for name in there):
+                raise names.unknown_upstream(pattern, there)
+    if not scope.actions:
         return
     # Imported here because they take as long as the whole check, and most keys have no actions.
     from gateway.upstream.providers.http import provider as http
@@ -267,8 +276,12 @@ def check_actions(registry: Registry, organization: str, scope: key_scope.KeySco
         if each.specification is not None and each.provider == http.NAME:
             known |= {name for route in http.provider(each.name, each.specification).routes for name in route.actions}
     for pattern in scope.actions:
-        if not any(name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern for name in known):
+        if not any(_is_meant(pattern, name) for name in known):
             hint = did_you_mean(
                 pattern, known, Hint("see `gateway upstreams show NAME` for the actions of an upstream")
             )
             raise UnknownError("action", f"no upstream has the action `{pattern}`", subject=pattern, hint=hint)
+
+
+def _is_meant(pattern: str, name: str) -> bool:
+    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern

@@ -40,6 +40,16 @@ def test_a_key_for_less(home: Home, at: Run) -> None:
     assert "models gpt-4o*" in at("agents", "show", "bot").out
 
 
+def test_a_key_for_upstreams(home: Home, at: Run) -> None:
+    home.agent()
+    at("upstreams", "add", "orders", "--no-key", "--base-url", "https://orders.example/v1")
+    wanted = [each for name in ("orders", "ord*", "globex/sales") for each in ("--upstream", name)]
+    assert at("keys", "create", "bot", *wanted, "--json").json["scope"] == {
+        "upstreams": ["orders", "ord*", "globex/sales"]
+    }
+    assert "upstreams orders ord* globex/sales" in at("keys", "list").out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
@@ -47,12 +57,15 @@ def test_a_key_for_less(home: Home, at: Run) -> None:
         (["bot", "--action", "chat.completion"], "did you mean `chat.completions`?"),
         (["bot", "--network", "10.0.0.1/8"], "write 10.0.0.0/8"),
         (["bot", "--model", "gpt *"], "no model"),
+        (["bot", "--upstream", "ordres"], "did you mean `orders`?"),
+        (["bot", "--upstream", "x*"], "unknown upstream `x*`"),
         (["bot", "--agent", "bot"], "once"),
         ([], "whose key"),
     ],
 )
 def test_a_mistake_makes_no_key(home: Home, at: Run, arguments: list[str], says: str) -> None:
     home.agent()
+    at("upstreams", "add", "orders", "--no-key", "--base-url", "https://orders.example/v1")
     failed = at("keys", "create", *arguments)
     assert failed.code != 0
     assert says in failed.err
