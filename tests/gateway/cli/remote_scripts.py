@@ -257,6 +257,34 @@ SCRIPTS: Final = {
         operators readmit ana
         audit list --org acme --kind change
         """,
+    "peers": """
+        orgs create acme
+        peers list
+        peers keys
+        peers add globex-gw --keys ../keys.json --speaks-for globex --reason contract
+        peers add globex-gw --keys ../keys.json --speaks-for initech
+        peers add copy --keys ../keys.json --speaks-for initech
+        peers add own --keys ../keys.json --speaks-for acme
+        peers add secret --keys ../key.txt --speaks-for initech
+        peers add none --keys ../none.json --speaks-for initech
+        peers list
+        peers list --json
+        peers show globex-gw
+        peers show globex-gw --json
+        peers show globe-gw
+        peers update globex-gw
+        peers update globex-gw --speaks-for globex --speaks-for globex-labs --json
+        peers update globex-gw --keys ../keys.json --reason rotated
+        peers update globe-gw --speaks-for globex
+        upstreams add sales --provider a2a --base-url https://b.example/a2a/globex/sales --auth peer --no-check
+        upstreams add sales2 --provider a2a --base-url https://b.example/rpc --auth peer --no-check
+        peers disable globex-gw --reason incident
+        peers disable globe-gw
+        peers enable globex-gw --json
+        peers remove globex-gw --reason over
+        peers remove globex-gw
+        peers list
+        """,
     "prices": """
         prices list
         prices list --json

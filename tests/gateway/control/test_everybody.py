@@ -17,7 +17,16 @@ from tests.gateway.control.conftest import Client, Control
 pytestmark = pytest.mark.slow
 
 # Things of the whole gateway: operators of one organization have nothing to do with them.
-EVERYBODYS = ("/audit/verification", "/login-providers", "/token-keys", "/policies", "/vault", "/peppers")
+EVERYBODYS = (
+    "/audit/verification",
+    "/login-providers",
+    "/peers",
+    "/peer-keys",
+    "/token-keys",
+    "/policies",
+    "/vault",
+    "/peppers",
+)
 OWNERS = ("organizations", "operators", "token-keys", "secret-keys", "content")
 NOT_FOR_VIEWERS = ("operators", "secret-keys", "content", "audit")
 # Everybody with a token may ask; the answer depends on what they may read, and has tests of its own.
