@@ -31,6 +31,8 @@ class Matched:
     pairs: int = 0
     proven: int = 0
     alone: int = 0
+    # Of each log, those that the other one has kept.
+    checkpoints: int = 0
     findings: list[str] = field(default_factory=list)
 
 
@@ -69,6 +71,24 @@ def match(one: LogReader, other: LogReader) -> Matched:
         found.findings += _received(caller, called, found)
         found.findings += _answered(caller, called, found)
     return found
+
+
+def checkpoints(log: LogReader, others: LogReader) -> list[str]:
+    """The checkpoints of the other log that this one has kept: what the other gateway has said of it, call by call."""
+    with others.snapshot():
+        organizations = {head.organization for head in others.heads()}
+    found: dict[str, None] = {}
+    for _, _, entry in _entries(log):
+        said: statements.Assertion | statements.Receipt
+        if entry["kind"] == "completed" and RECEIPT in entry:
+            said = statements.read_receipt(str(entry[RECEIPT]))
+        elif entry["kind"] == "decided" and ASSERTION in entry:
+            said = statements.read_assertion(str(entry[ASSERTION]))
+        else:
+            continue
+        if said.checkpoint and said.organization in organizations:
+            found[said.checkpoint] = None
+    return list(found)
 
 
 def _received(caller: _Side, called: _Side, found: Matched) -> Iterator[str]:

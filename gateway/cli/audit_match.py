@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.audit.errors import AuditError
 from gateway.audit.log_files import log_directory, opened_log
 from gateway.cli import output
 from gateway.cli.options import DATA, Data, Json
 from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.audit.report import Report
 
 _SHOWN = 20
 
@@ -48,14 +52,18 @@ def match(
         own_key = public_key or signer.public_key_path(log_directory(data))
         own = database or directory
         assert own is not None
-        for place, key in ((own, own_key), (other, other_key)):
-            report = verification.verify(place, signer.load_verifier(key))
-            if report.findings:
-                first = report.findings[0]
-                output.complain(f"the log of {report.public_key} was tampered with: {first.origin} {first.message}")
-                raise typer.Exit(1)
+        keys = [signer.load_verifier(each) for each in (own_key, other_key)]
+        for place, key in zip((own, other), keys, strict=True):
+            _check(verification.verify(place, key))
         with opened_log(own) as one, opened_log(other) as two:
             found = matching.match(one, two)
+            kept = [matching.checkpoints(two, one), matching.checkpoints(one, two)]
+        for place, key, known in zip((own, other), keys, kept, strict=True):
+            found.checkpoints += len(known)
+            try:
+                _check(verification.verify(place, key, known=known))
+            except AuditError as error:
+                found.findings.append(f"the other side has kept a checkpoint of another log: {error.message}")
     except GatewayError as error:
         output.complain(error.message, error.hint)
         raise typer.Exit(2) from error
@@ -65,10 +73,17 @@ def match(
         mark = typer.style("✗", fg="red") if found.findings else typer.style("✓", fg="green")
         typer.echo(
             f"{mark} {found.pairs:,} calls have a half in each log; {found.proven:,} were answered with a receipt; "
-            f"{found.alone:,} calls never reached the other side"
+            f"{found.alone:,} calls never reached the other side; each log contains what the other has kept of it "
+            f"({found.checkpoints:,} checkpoints)"
         )
         for each in found.findings[:_SHOWN]:
             typer.echo(f"  {output.printable(each)}")
         if len(found.findings) > _SHOWN:
             typer.echo(f"  and {len(found.findings) - _SHOWN:,} more")
     raise typer.Exit(1 if found.findings else 0)
+
+
+def _check(report: Report) -> None:
+    if report.findings:
+        output.complain(f"the log of {report.public_key} was tampered with: {report.findings[0]}")
+        raise typer.Exit(1)

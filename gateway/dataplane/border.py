@@ -10,8 +10,11 @@ import asyncio
 import logging
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
+from gateway.audit.errors import AuditError
+from gateway.audit.log_files import opened_log
+from gateway.data_directory import DataDirectory
 from gateway.dataplane.phases import Admitted, Carried, Proof, Received
 from gateway.dataplane.reading import LARGE_BODY
 from gateway.errors import Denied, GatewayError
@@ -26,6 +29,8 @@ from gateway.policy.authorization import Authorization
 from gateway.policy.decision import Verdict
 
 logger = logging.getLogger("gateway.dataplane.border")
+
+_FRESH_SECONDS: Final = 10.0
 
 
 def concerns(admitted: Admitted) -> bool:
@@ -64,15 +69,39 @@ def unavailable(found: Authorization, organization: str) -> Authorization:
 class Border:
     """One worker's calls to agents of other gateways; used from its event loop."""
 
-    def __init__(self, source: PeerSource, vouching: Vouching) -> None:
+    def __init__(self, source: PeerSource, data: DataDirectory) -> None:
         self._peers = source
-        self._vouching = vouching
+        self._data = data
+        self._vouching = Vouching(data.keys)
+        # The newest checkpoint of each organization's log, and when it was looked for.
+        self._checkpoints: dict[str, tuple[float, str]] = {}
 
     async def speaker(self, organization: str) -> PeerRow | None:
         """The peer that speaks for an organization; None also if that is one of this gateway."""
         if await self._peers.has_organization(organization):
             return None
         return next((each for each in await self._peers.peers() if organization in each.speaks_for), None)
+
+    async def checkpoint(self, organization: str) -> str:
+        """A recent signed checkpoint of an organization's log; empty if there is none.
+
+        Whoever keeps it can tell later if the log was written anew since.
+        """
+        at, found = self._checkpoints.get(organization, (-_FRESH_SECONDS, ""))
+        if time.monotonic() - at < _FRESH_SECONDS:
+            return found
+        self._checkpoints[organization] = time.monotonic(), found  # before the wait: others need not look as well
+        try:
+            found = await asyncio.to_thread(self._newest, organization)
+        except AuditError as error:
+            logger.warning("no checkpoint goes to another gateway: %s", error)
+        self._checkpoints[organization] = time.monotonic(), found
+        return found
+
+    def _newest(self, organization: str) -> str:
+        with opened_log(self._data) as log:
+            head = log.head(organization)
+            return ("" if head is None else log.newest_checkpoint(head.id)) or ""
 
     def check(self) -> None:
         """Raise `Denied` if there is no key to sign receipts with: without one, no call from elsewhere is decided."""
@@ -81,7 +110,7 @@ class Border:
         except (GatewayError, OSError) as error:
             raise Denied("upstream_unavailable", f"nothing can be signed for another gateway: {error}") from error
 
-    def receipt(self, asserted: Asserted, received: Received, leaf: str, *, allow: bool) -> str:
+    def receipt(self, asserted: Asserted, received: Received, leaf: str, checkpoint: str, *, allow: bool) -> str:
         """What this gateway says of its decision, which is in the log; empty if the key went since `check`."""
         said = Receipt(
             organization=received.callee.organization,
@@ -91,6 +120,7 @@ class Border:
             leaf=leaf,
             assertion=statements.digest(asserted.text),
             created=int(time.time()),
+            checkpoint=checkpoint,
         )
         try:
             return statements.signed(said, self._vouching.key())
@@ -131,6 +161,7 @@ class Border:
             leaf=observed.leaf,
             action=action,
             audience=destination.base_url,
+            checkpoint=await self.checkpoint(carried.admitted.principal.organization),
         )
         given = said, outgoing.method, outgoing.url, outgoing.headers, outgoing.body
         try:

@@ -68,7 +68,7 @@ from gateway.identifiers import new_id, random_bytes
 from gateway.identity import authentication, signatures
 from gateway.identity.call_tokens import KEY, CallTokens
 from gateway.identity.certificates import Certificate
-from gateway.identity.peers import ASSERTION_HEADER, PEER, Asserted, Vouching
+from gateway.identity.peers import ASSERTION_HEADER, PEER, Asserted
 from gateway.identity.principals import Principal, Principals
 from gateway.identity.signatures import Signed
 from gateway.outbound.client import NotConnectedError, Outgoing, UpstreamClient
@@ -153,7 +153,7 @@ class DataPlane:
         self._room = settings.max_held_bytes // 2
         self._held = Shares("bytes of requests and answers in memory", settings.max_held_bytes - self._room)
         self._spooled = Shares("bytes of large requests on disk", settings.max_spooled_bytes)
-        self._border = Border(registry.peers, Vouching(settings.data.keys))
+        self._border = Border(registry.peers, settings.data)
         self._breakers = Breakers(settings, contacts.breaker)
         self._chooser = Chooser(settings, self._breakers)
         self.watch = Watch(registry, principals)
@@ -447,6 +447,7 @@ class DataPlane:
         if asserted is None or received is None:
             return await self._recorder.decided(judged)
         allow = received.authorization.allow
+        checkpoint = await self._border.checkpoint(received.callee.organization)
         try:
             return await self._recorder.decided(judged)
         except Denied:
@@ -456,7 +457,7 @@ class DataPlane:
             raise border.refusal(received) from None
         finally:
             if observed.recorded:
-                observed.receipt = self._border.receipt(asserted, received, observed.leaf, allow=allow)
+                observed.receipt = self._border.receipt(asserted, received, observed.leaf, checkpoint, allow=allow)
 
     def _receive_alone(
         self,

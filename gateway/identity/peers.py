@@ -206,7 +206,9 @@ class Vouching:
             self._read = changed, organization_keys.gateway_keys(self._directory)[0]
         return self._read[1]
 
-    def assertion(self, principal: Principal, *, decision: str, leaf: str, action: str, audience: str) -> Assertion:
+    def assertion(
+        self, principal: Principal, *, decision: str, leaf: str, action: str, audience: str, checkpoint: str = ""
+    ) -> Assertion:
         now = int(time.time())
         return Assertion(
             organization=principal.organization,
@@ -220,6 +222,7 @@ class Vouching:
             nonce=secrets.token_urlsafe(18),
             created=now,
             expires=now + SECONDS,
+            checkpoint=checkpoint,
         )
 
     def headers(self, said: Assertion, method: str, url: URL, headers: Mapping[str, str], body: Body) -> dict[str, str]:

@@ -17,6 +17,8 @@ from gateway.frozen import frozen
 from gateway.identity import jose
 from gateway.identity.jose import InvalidTokenError, Key
 
+_LONGEST: Final = 3072
+"""Characters of a statement: it must fit into a header, and into an entry of the log."""
 _ASSERTION_TYPE: Final = "peer-assertion+jwt"
 _RECEIPT_TYPE: Final = "peer-receipt+jwt"
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
@@ -39,6 +41,8 @@ class Assertion:
     nonce: str
     created: int
     expires: int
+    # The newest signed checkpoint of the caller's log; empty if there is none yet.
+    checkpoint: str = ""
 
 
 @frozen()
@@ -52,6 +56,8 @@ class Receipt:
     leaf: str
     assertion: str
     created: int
+    # The newest signed checkpoint of that side's log; empty if there is none yet.
+    checkpoint: str = ""
 
 
 _CLAIMS: Final = {
@@ -67,6 +73,7 @@ _FORMS: Final = {
     "assertion": re.compile(_LEAF),
     "action": re.compile(r"a2a\.[a-z.]{1,60}"),
     "audience": re.compile(r"https?://[!-~]{1,500}"),
+    "checkpoint": re.compile(r"[ -~\u2014\n]{0,1024}"),
     "nonce": re.compile(r"[A-Za-z0-9_-]{16,64}"),
 }
 
@@ -90,7 +97,7 @@ def read_receipt(text: str) -> Receipt:
 
 def verify(text: str, keys: Iterable[Key]) -> Key:
     """The key, of those that the caller trusts, that has signed an assertion or a receipt; or `InvalidTokenError`."""
-    compact = jose.parse(text)
+    compact = jose.parse(text, _LONGEST)
     if compact.kid is None:
         raise InvalidTokenError("unknown_key")
     return jose.verify(compact, keys)
@@ -102,7 +109,7 @@ def digest(text: str) -> str:
 
 
 def _members(text: str, kind: type[Assertion | Receipt], typ: str) -> dict[str, Any]:
-    compact = jose.parse(text)
+    compact = jose.parse(text, _LONGEST)
     names = {each.name: _CLAIMS.get(each.name, each.name) for each in fields(kind)}
     if compact.typ != typ:
         raise InvalidTokenError("type")

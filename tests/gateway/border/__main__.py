@@ -57,6 +57,8 @@ class Side(Live):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.own_port = str(probe.getsockname()[1])
+        with (self.data / "gateway.toml").open("a") as file:
+            file.write("checkpoint_seconds = 1\n")
         self.run("orgs", "create", organization)
 
     def begin(self) -> None:
@@ -156,6 +158,10 @@ class Walk:
 
     def run(self, seconds: float, seed: int, tell: Callable[[str], None]) -> dict[str, Any]:
         draw = random.Random(seed)
+        for side in (self.home, self.abroad):
+            if side.up is None:
+                side.begin()
+        self.ended.clear()
         clients = [threading.Thread(target=self.call, args=(key, random.Random(draw.random()))) for key in self.keys]
         for each in clients:
             each.start()
@@ -177,6 +183,11 @@ class Walk:
             side.stop()
         return self.judged() | {"troubles": dict(troubles)}
 
+    def match(self, other: Path, *options: str, code: int = 0) -> str:
+        """Compare the caller's log with a copy of the other one."""
+        key = str(self.abroad.data / "keys" / "signing.pub")
+        return self.home.run("audit", "match", str(other), "--other-key", key, *options, code=code)
+
     def judged(self) -> dict[str, Any]:
         """What was seen, and everything that should not have been."""
         wrong = [f"allowed: {each}" for each in self.seen if each[2] == "ok" and each[0] != TEXTS[0]]
@@ -186,12 +197,7 @@ class Walk:
                 wrong.append(f"{side.organization} has open decisions")
             if side.entries(other.organization):
                 wrong.append(f"{side.organization} has a log of {other.organization}")
-        match = json.loads(
-            self.home.run(
-                *("audit", "match", str(self.abroad.data / "audit.db"), "--json"),
-                *("--other-key", str(self.abroad.data / "keys" / "signing.pub")),
-            )
-        )
+        match = json.loads(self.match(self.abroad.data / "audit.db", "--json"))
         ends = {each["decision"]: each for each in self.home.entries("acme") if each["kind"] == "completed"}
         for text, _, reason, decision in self.seen:
             if reason == "ok" and "receipt" not in ends.get(decision, {}):

@@ -293,6 +293,7 @@ async def _receipt(border: Border, kind: str, seen: Seen) -> str:
         leaf="0" * 64,
         assertion=said.digest("another" if kind == "other call" else seen.headers["gateway-assertion"]),
         created=1,
+        checkpoint="\u2014" * 1000 if kind == "long" else "",
     )
     text = said.signed(receipt, organization_keys.gateway_keys(keys)[0])
     if kind == "tampered":
@@ -305,7 +306,7 @@ async def _receipt(border: Border, kind: str, seen: Seen) -> str:
 
 @pytest.mark.parametrize(
     "receipt",
-    ["none", "nonsense", "own key", "other organization", "other call", "tampered", "assertion"],
+    ["none", "nonsense", "own key", "other organization", "other call", "tampered", "assertion", "long"],
 )
 async def test_an_answer_without_its_receipt_is_not_passed_on(border: Border, receipt: str) -> None:
     _impostor(border, receipt)
