@@ -149,6 +149,9 @@ class Settings:
     upstream_first_byte_timeout: float = _seconds(120.0, "how long an upstream may take to begin its answer", 0.1, 3600)
     upstream_idle_timeout: float = _seconds(120.0, "how long an upstream may pause within its answer", 0.1, 3600)
     upstream_total_timeout: float = _seconds(900.0, "how long one upstream call may take in all", 0.1, 86400)
+    mcp_list_timeout: float = _seconds(
+        10.0, "how long each server may take for its part of a list of all MCP servers (`/mcp`)", 0.1, 3600
+    )
     upstream_retries: int = _setting(1, "how often a call that is safe to repeat is tried again", 0, 10)
     breaker_failures: int = _setting(
         5, "failures in a row after which no call is sent to an upstream for a while; 0 means never", 0, 1000

@@ -35,6 +35,8 @@ from gateway.usage.reservation import CallReservation
 # Bundles that take longer than this are asked beside the event loop from the next request on.
 _LONG_JUDGEMENT = 0.005
 _MAX_LONG = 1024  # panels that are remembered for it
+# Denials that are as policies and keys are meant. Any other one is a fault, which the log should have.
+SAYS_NO: Final = frozenset({"policy_denied", "policy_undefined", "no_policy", "key_scope"})
 
 
 @frozen()
@@ -173,6 +175,18 @@ class Judge:
         elif len(self._long) < _MAX_LONG:
             self._long.add(judges.summary)
         return found, would
+
+    async def may(self, admitted: Admitted, call: Call, judges: Panel) -> bool:
+        """False if policies say no to this call: then nobody need ask for it. Nothing is reserved or recorded."""
+        if judges.summary in self._long:
+            return await beside(self.turns, holders_of(admitted.principal), self._may, admitted.principal, call, judges)
+        return self._may(admitted.principal, call, judges)
+
+    def _may(self, principal: Principal, call: Call, judges: Panel) -> bool:
+        began, now_ns = time.monotonic(), time.time_ns()
+        usage = self._budget.usage(principal, now_ns) if judges.reads_usage else None
+        found = authorization.decide(judges, principal, call, now_ns, ends=began + self._deadline, usage=usage)
+        return found.code not in SAYS_NO
 
 
 _LONGEST: Final = 128

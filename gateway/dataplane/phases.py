@@ -196,6 +196,9 @@ class Admitted:
     retry_of: str = ""
     # The number of times that the same upstream was tried again.
     retries: int = 0
+    # The client asks several upstreams as one, of which this is one: the name by which it calls the thing there, empty
+    # if it names none; None if the client asks this upstream itself.
+    joined_as: str | None = None
 
     @property
     def repeatable(self) -> bool:

@@ -36,7 +36,7 @@ from gateway.audit.entry import SALT_BYTES
 from gateway.audit.writer import AuditWriter
 from gateway.call import Call, Reference
 from gateway.dataplane import border, client_headers, preconditions, receiving, refusal_answers, upstream_errors
-from gateway.dataplane.admission import Admission
+from gateway.dataplane.admission import Admission, Place
 from gateway.dataplane.approving import Approvals, AwaitingError
 from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer, again
 from gateway.dataplane.border import Border
@@ -48,6 +48,7 @@ from gateway.dataplane.content import Contents
 from gateway.dataplane.costs import Costs
 from gateway.dataplane.deadline import Deadlines
 from gateway.dataplane.held_bytes import Holding, Turn
+from gateway.dataplane.joining import Joining
 from gateway.dataplane.judgement import Judge, Judgement, denial
 from gateway.dataplane.measures import Measures
 from gateway.dataplane.outages import Outages
@@ -87,6 +88,7 @@ from gateway.upstream.mcp_conversation import Server
 from gateway.upstream.mcp_sessions import Sessions
 from gateway.upstream.providers import rejections
 from gateway.upstream.providers.base import RequestHead
+from gateway.upstream.providers.mcp.joined import Joined
 from gateway.upstream.providers.rejections import Why
 from gateway.upstream.routing import Choices, Match
 from gateway.upstream.translating import Link, Translation
@@ -166,34 +168,22 @@ class DataPlane:
         self._judgements = Judge(budget, settings.policy_deadline_ms / 1000)
         self._recorder = Recorder(writer, references, bodies, costs, measures, refusals, Denials(settings.workers))
         self._teller = Teller(refusals, settings.public_data_plane)
+        self._joining = Joining(self, settings, registry, policies, self._reader, self._judgements)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic_ns()
         client: Departure = scope[Departure.KEY]
-        request = Request(
-            began,
-            scope["method"],
-            scope["raw_path"],
-            scope["client"][0] if scope["client"] else None,
-            Holding(self._held),
-            Holding(self._spooled),
-            Turn(self._large, self._room),
+        request = self._request(
+            began, scope["method"], scope["raw_path"], scope["client"][0] if scope["client"] else None
         )
         observed = first = Observed(request, new_id("dec_"), began)
         try:
-            failure = await self._attempt(await self._admit(observed, scope, receive, client), client, send)
-            if failure is not None and self._approvals is not None:
-                observed, failure = await self._wait_for_people(self._approvals, failure, client, send)
-            if failure is not None and isinstance(failure.denied, AwaitingError):
-                await self._teller.tell(failure, client, send)
-            elif failure is not None:
-                attempt = functools.partial(self._attempt, client=client, send=send)
-                done = await self._chooser.go_on(failure, attempt, client)
-                if isinstance(done, Failure):
-                    observed = done.admitted.observed
-                    await self._teller.tell(done, client, send)
-                else:
-                    observed = done
+            admitted = await self._admit(observed, scope, receive, client)
+            if isinstance(admitted.match.destination.provider, Joined):
+                holding = Holding(self._held, admitted.place.holders)
+                observed = await self._joining.serve(admitted, client, send, holding)
+            else:
+                observed = await self.serve(admitted, client, send)
         except Denied as denied:
             await self._refuse(observed, denied, scope, send)
         except receiving.ClientGoneError:
@@ -202,14 +192,51 @@ class DataPlane:
             request.release()
             if self._clients is not None and first.principal is not None and first.principal.adopting:
                 self._clients.note(first.principal, request.user_agent, request.peer, first.model)
-            if self._requests is not None:
-                self._requests.add(observed, f"{scope['method']} {scope['path']}", began)
-            if self._measures is not None:
-                self._measures.finished(observed)
-            if self._outages is not None:
-                self._outages.finished(observed)
-            if self._tracer is not None:
-                self._tracer.finished(observed)
+            self.finished(observed, f"{scope['method']} {scope['path']}", began)
+
+    async def serve(self, admitted: Admitted, client: Departure, send: Send) -> Observed:
+        """Judge a call and carry it out, as often as it takes. Returns the attempt that the client was answered by."""
+        observed = admitted.observed
+        failure = await self._attempt(admitted, client, send)
+        if failure is not None and self._approvals is not None:
+            observed, failure = await self._wait_for_people(self._approvals, failure, client, send)
+        if failure is not None and isinstance(failure.denied, AwaitingError):
+            await self._teller.tell(failure, client, send)
+        elif failure is not None:
+            attempt = functools.partial(self._attempt, client=client, send=send)
+            done = await self._chooser.go_on(failure, attempt, client)
+            if not isinstance(done, Failure):
+                return done
+            observed = done.admitted.observed
+            await self._teller.tell(done, client, send)
+        return observed
+
+    def finished(self, observed: Observed, subject: str, began_ns: int) -> None:
+        """Tell everybody who keeps count of requests that one has ended; `subject` is its method and path."""
+        if self._requests is not None:
+            self._requests.add(observed, subject, began_ns)
+        if self._measures is not None:
+            self._measures.finished(observed)
+        if self._outages is not None:
+            self._outages.finished(observed)
+        if self._tracer is not None:
+            self._tracer.finished(observed)
+
+    def _request(self, began_ns: int, method: str, raw_path: bytes, peer: str | None) -> Request:
+        memory, disk, turn = Holding(self._held), Holding(self._spooled), Turn(self._large, self._room)
+        return Request(began_ns, method, raw_path, peer, memory, disk, turn)
+
+    def request_of(self, outer: Request) -> Request:
+        """A further request of the same client, to another upstream."""
+        made = self._request(time.monotonic_ns(), outer.method, outer.raw_path, outer.peer)
+        made.trace_id, made.user_agent = outer.trace_id, outer.user_agent
+        return made
+
+    def enter(self, request: Request, principal: Principal) -> Place:
+        """The place of a request among those in progress; `Denied` if its share has none."""
+        place = self._admission.enter(principal)
+        request.take_place(place)
+        return place
 
     async def _refuse(self, observed: Observed, denied: Denied, scope: Scope, send: Send) -> None:
         """Answer with a refusal. `__call__` keeps no name for it: its traceback holds that frame and the request."""
@@ -221,7 +248,11 @@ class DataPlane:
         observed.outcome = denied.code
         if denied.code == "limit_exceeded" and self._measures is not None and observed.principal is not None:
             self._measures.limited(observed.principal.organization, denied.facts or ())
-        await self._teller.refuse(observed, denied, scope[Departure.KEY], send)
+        await self.tell(observed, denied, scope[Departure.KEY], send)
+
+    async def tell(self, observed: Observed, denied: Denied, client: Departure, send: Send) -> None:
+        """Answer with a refusal, and count it."""
+        await self._teller.refuse(observed, denied, client, send)
 
     def load(self) -> tuple[int, int, int, int]:
         """The requests in progress, the bytes that are held in memory and on disk, and the entries that wait."""
@@ -257,8 +288,7 @@ class DataPlane:
             admitted = failure.admitted
             if not await approvals.hold(failure.denied, admitted.request, client, ends):
                 return admitted.observed, failure
-            place = self._admission.enter(admitted.principal)
-            admitted.request.take_place(place)
+            place = self.enter(admitted.request, admitted.principal)
             following = again(admitted, admitted.match, admitted.others, admitted.retries)
             failed = await self._attempt(replace(following, place=place), client, send)
             if failed is None:
@@ -284,8 +314,7 @@ class DataPlane:
         )
         epochs = await self._registry.epochs()
         principal = observed.principal = await self._principals.get(credential, epochs.authority)
-        place = self._admission.enter(principal)
-        request.take_place(place)
+        place = self.enter(request, principal)
         client.known(place.holders)
         request.trace_id, request.user_agent = client_headers.trace_id(headers), client_headers.user_agent(headers)
         routes = await self._registry.routes(epochs.upstreams)
@@ -296,7 +325,7 @@ class DataPlane:
             if named is not None:
                 request.speaker = named.provider
             found = await self._registry.resolve_again(denied, epochs.upstreams, principal.organization, target)
-        match, others = self._choose(principal, found)
+        match, others = self.choose(principal, found)
         observed.match = match
         route = match.endpoint.route
         head = RequestHead(
@@ -332,7 +361,7 @@ class DataPlane:
         salt = random_bytes(SALT_BYTES)
         return Admitted(request, observed, place, salt, target, principal, epochs, head, found, match, others)
 
-    def _choose(self, principal: Principal, found: Match | Choices) -> tuple[Match, tuple[Match, ...]]:
+    def choose(self, principal: Principal, found: Match | Choices) -> tuple[Match, tuple[Match, ...]]:
         """The upstream of an attempt, and those that may take its place."""
         check_upstream(principal, found)
         return self._chooser.choose(principal, found)
@@ -492,7 +521,7 @@ class DataPlane:
             admitted.observed.principal = principal
             if found == before.found:
                 break
-            match, others = self._choose(principal, found)
+            match, others = self.choose(principal, found)
             admitted.observed.match = match
             if before.match.endpoint.route != match.endpoint.route or before.retry_of:
                 # The old route's allow-lists were applied, and a finished attempt cannot be undone.

@@ -1,13 +1,13 @@
 """Finds the route that a path means, and the upstream that it leads to.
 
 `/<upstream>/v1/chat/completions` names an upstream; `/v1/chat/completions` means the default one of the agent's
-organization or, if that has no such route, the only other one that has it. The name of a pool may stand in the place
-of a name: several upstreams of one API that take each other's place. The path is compared as it came, byte by
-byte: no decoding, no folding, no dot segments, so that no two parties can read it differently. The URL that is called
-is built from the route, never from the request; a parameter of a route is one segment of plain characters, which cannot
-hold a slash or an escape. An upstream belongs to an organization, so a path is matched in two halves: what it asks for
-before authentication, where that goes after it. `wrong_route.py` explains the paths that
-lead nowhere. Specification: architecture.md, section 7, step 2.
+organization or, if that has no such route, the only other one that has it. The name of a pool may stand in the place of
+a name: several upstreams of one API that take each other's place. `/mcp` means all MCP servers as one. The path is
+compared as it came, byte by byte: no decoding, no folding, no dot segments, so that no two parties can read it
+differently. The URL that is called is built from the route, never from the request; a parameter of a route is one
+segment of plain characters, which cannot hold a slash or an escape. An upstream belongs to an organization, so a path
+is matched in two halves: what it asks for before authentication, where that goes after it. `wrong_route.py` explains
+the paths that lead nowhere. Specification: architecture.md, section 7, step 2.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ from gateway.errors import Denied, did_you_mean
 from gateway.frozen import frozen
 from gateway.identity.call_tokens import KEY
 from gateway.identity.key_scope import KeyScope
+from gateway.mcp import joined
 from gateway.outbound.addresses import PUBLIC
 from gateway.upstream import wrong_route
 from gateway.upstream.providers.base import Endpoint, Provider
+from gateway.upstream.providers.mcp.joined import Joined
+from gateway.upstream.providers.mcp.provider import Mcp
 from gateway.upstream.providers.presets import PROVIDERS
-from gateway.upstream.routes import FAMILIES, routes_of, split
+from gateway.upstream.routes import FAMILIES, Routes, routes_of, split
 from gateway.upstream.strict_json import shown
 
 # The segment that clients of one maker put before the version, by the preset of the upstream. Groq's end their base URL
@@ -180,13 +183,33 @@ class RouteTable:
         """The match where the request goes, or may go; `Denied` with `unknown_route` or `upstream_unavailable`."""
         found = self._matches.get((organization, wanted))
         if found is None:
-            found = self._find_pool(organization, wanted) or self._find(organization, wanted)
+            found = (
+                self._find_joined(organization, wanted)
+                or self._find_pool(organization, wanted)
+                or self._find(organization, wanted)
+            )
             match = found if isinstance(found, Match) else found.members[0][1]
             if not match.endpoint.params:
                 self._matches[organization, wanted] = found
         if isinstance(found, Match) and found.destination.fault:
             raise Denied("upstream_unavailable", found.destination.fault)
         return found
+
+    def _find_joined(self, organization: str, wanted: Target) -> Match | None:
+        """All MCP servers of the organization as one, if the path means that."""
+        if wanted.path != joined.PATH:
+            return None
+        upstreams = self._upstreams.get(organization, {})
+        servers = {name: each.provider for name, each in sorted(upstreams.items()) if isinstance(each.provider, Mcp)}
+        if not servers:
+            cause = "there is no MCP server: add one with `gateway upstreams add NAME --provider mcp --base-url URL`"
+            raise wrong_route.refusal(wanted.method, wanted.path, cause)
+        provider = Joined(servers)
+        # No upstream has such a name.
+        destination = Destination("", organization, joined.PATH, provider, "", default=False, secret=None)
+        if (match := _match(destination, wanted.method, wanted.path)) is None:
+            raise wrong_route.unknown(wanted.method, wanted.path, [Routes(provider)])
+        return match
 
     def _find_pool(self, organization: str, wanted: Target) -> Choices | None:
         """The members of the pool that the path names, or of the default one; None if no pool is meant."""

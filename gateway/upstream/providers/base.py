@@ -104,6 +104,8 @@ class RequestHead:
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = ""
+    # The client asks several upstreams as one, so it has no session with any of them.
+    joined: bool = False
 
 
 @frozen()

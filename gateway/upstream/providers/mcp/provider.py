@@ -38,7 +38,7 @@ from gateway.upstream.providers.base import (
 from gateway.upstream.providers.json_rpc import ProtocolDenied
 from gateway.upstream.providers.mcp import answers, requests
 from gateway.upstream.providers.mcp.lists import ToolGuard
-from gateway.upstream.providers.mcp.translation import ToNewer, ToOlder
+from gateway.upstream.providers.mcp.translation import InSession, ToNewer, ToOlder
 from gateway.upstream.providers.rejections import Rejection
 from gateway.upstream.taps import Tap
 from gateway.upstream.translating import Translation
@@ -106,8 +106,9 @@ class Mcp(Provider):
         return call_of(endpoint, head, self.name, raw, body, action=action, message_id=of, **facts)
 
     def _differs(self, head: RequestHead) -> bool:
-        """True if the server does not speak the era of this request."""
-        return bool(self._eras) and ("older" if requests.is_older(head) else "newer") not in self._eras
+        """True if the server does not speak the era of this request, or wants a session that its client cannot have."""
+        client = "older" if requests.is_older(head) else "newer"
+        return bool(self._eras) and (client not in self._eras or (head.joined and client == "older"))
 
     def edit(self, call: Call, edits: Edits) -> tuple[Call, tuple[str, ...]]:
         """There are no models, outputs or lists of tools here that could be changed."""
@@ -123,7 +124,10 @@ class Mcp(Provider):
         return Outgoing(call.method, plain_url(base_url), sent, call.raw)
 
     def translation(self, call: Call) -> Translation | None:
-        return ToOlder(call) if "older" in self._eras else ToNewer(call, self.pins)
+        older = call.protocol is not None and eras.era(call.protocol["version"]) == "older"
+        if not older:
+            return ToOlder(call)
+        return ToNewer(call, self.pins) if "newer" in self._eras else InSession(call)
 
     def tap(self, sent: Sent, head: AnswerHead) -> Tap:
         return answers.tap(sent, head)

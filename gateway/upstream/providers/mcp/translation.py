@@ -114,7 +114,9 @@ class ToOlder(Translation):
         mine = found.get("id") == self._number and found.get("id").__class__ is int
         self._answered = self._answered or mine
         nameless = status >= 400 and "error" in found and "result" not in found
-        message = {**found, "id": self._of if mine or nameless else None}
+        return self._answer({**found, "id": self._of if mine or nameless else None})
+
+    def _answer(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
         return eras.newer_answer(message, self._method, self._server)
 
     def reply(self, found: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -133,6 +135,25 @@ class ToOlder(Translation):
             return None
         params = {"requestId": self._number, "reason": "the client has left"}
         return {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+
+
+class InSession(ToOlder):
+    """A message of an older client that has no session, to a server with sessions: it is passed on in the gateway's."""
+
+    def told(self) -> Answer | None:
+        return None
+
+    def begun(self, session: Session) -> Answer | None:
+        return None
+
+    def not_begun(self, status: int, why: str) -> Answer:
+        return _told(eras.refused(self._of, INTERNAL_ERROR, f"the server begins no session: {why}"))
+
+    def status(self, status: int, found: Mapping[str, Any]) -> int:
+        return 200 if status in (400, 404) and "error" in found else status
+
+    def _answer(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        return message
 
 
 def _without_era(headers: Mapping[str, str]) -> dict[str, str]:
