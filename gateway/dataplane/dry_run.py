@@ -23,6 +23,7 @@ from gateway.dataplane.registry_view import RegistryView, provider_of
 from gateway.errors import Denied, GatewayError, Hint
 from gateway.identity.credentials import Method
 from gateway.identity.principals import Found, Principal, principal_of, refusal_of
+from gateway.mcp.joined import PATH
 from gateway.policy import authorization
 from gateway.policy.authorization import Apply, Authorization
 from gateway.policy.cache import CompiledBundle, Panel, PolicyCache
@@ -36,6 +37,7 @@ from gateway.settings import Settings
 from gateway.upstream import routing
 from gateway.upstream.providers import forms
 from gateway.upstream.providers.base import RequestHead, Route, simplest
+from gateway.upstream.providers.mcp.joined import Joined
 from gateway.upstream.providers.mcp.provider import Mcp
 from gateway.upstream.providers.presets import PROVIDERS
 from gateway.upstream.routing import Choices, Destination, Match
@@ -121,6 +123,9 @@ class DryRun:
         check_upstream(principal, led)
         match = led if isinstance(led, Match) else _usual(led)
         provider = match.destination.provider
+        if isinstance(provider, Joined):
+            why = f"{PATH} asks several servers, each by a call of its own: ask about one at its path, /SERVER{PATH}"
+            raise Denied("bad_request", reasons=[why])
         head = RequestHead(
             preconditions.query(asked.encode("utf-8", "replace"), match.endpoint.route.query),
             content_type=forms.content_type(raw) if match.endpoint.route.body == "multipart" else "",

@@ -224,7 +224,7 @@ class Joining:
         found: list[str] = []
         for server, provider in asking.servers.items():
             call = provider.read(Endpoint(server, provider.routes[0], PATH), head, raw)
-            within = authorization.within_scope(judges, principal.scope, call.action, (), request.peer)
+            within = authorization.within_scope(judges, principal.scope, call, (), request.peer)
             if await self._judge.may(admitted, call, within):
                 found.append(server)
         return found or [*asking.servers][:1]

@@ -131,7 +131,7 @@ def resource(path: str) -> KeyScope | None:
 
     That is an MCP server, the published agent of an organization, or all MCP servers together. It need not exist.
     """
-    if path == "/mcp":
+    if path == joined.PATH:
         return KeyScope(actions=("mcp.*",))
     if (server := _MCP.fullmatch(path)) is not None:
         return KeyScope(upstreams=(server[1],))

@@ -56,17 +56,17 @@ def pins(state: State = "pinned", *names: str) -> dict[str, Pin]:
     }
 
 
-def know(registry: Registry, known: Mapping[str, Pin], speaks: str = BOTH) -> None:
-    """Have the server `github` these tools, each as it is in one of its states."""
+def know(registry: Registry, known: Mapping[str, Pin], speaks: str = BOTH, upstream: str = "github") -> None:
+    """Have a server these tools, each as it is in one of its states."""
     where: dict[str, Any] = {"actor": ACTOR, "organization": ORG}
     seen: dict[str, Mapping[str, Any]] = {each.name: each.document for each in known.values()}
-    tools.observe(registry, **where, upstream="github", documents=seen.values(), protocol=speaks)
+    tools.observe(registry, **where, upstream=upstream, documents=seen.values(), protocol=speaks)
     approved = {each.name: each.digest for each in known.values() if each.state != "new"}
-    rows = [each for each in tools.tools(registry, ORG, upstream="github") if each.name in approved]
+    rows = [each for each in tools.tools(registry, ORG, upstream=upstream) if each.name in approved]
     for each in rows:
         tools.approve(registry, **where, tool=each.id, digest=approved[each.name])
     changed = {each.name: {**each.document, "title": "Other"} for each in known.values() if each.state == "changed"}
-    tools.observe(registry, **where, upstream="github", documents=(seen | changed).values(), protocol=speaks)
+    tools.observe(registry, **where, upstream=upstream, documents=(seen | changed).values(), protocol=speaks)
 
 
 def serve(
