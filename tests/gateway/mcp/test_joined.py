@@ -16,7 +16,7 @@ from gateway.mcp.pins import MAX_NAME
         ("a__t", ("a", "t")),
         ("a__b__t", ("a__b", "t")),
         ("a___t", ("a_", "t")),
-        ("a____t", ("a", "__t")),
+        ("a____t", ("a_", "_t")),
         ("a__b__", ("a", "b__")),
         ("a__", None),
         ("__t", None),
