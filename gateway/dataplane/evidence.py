@@ -93,10 +93,10 @@ def decided(judged: Judged) -> Decided:
         fields["route"] = admitted.found.pool
     if admitted.retry_of:
         fields["attempt"], fields["retry_of"] = admitted.attempt, admitted.retry_of
-    if admitted.joined_as is not None:
+    if request.joined_as is not None:
         fields["joined"] = True
-        if admitted.joined_as:
-            fields["joined_as"] = admitted.joined_as
+        if request.joined_as:
+            fields["joined_as"] = request.joined_as
     content: Sealed | None = None
     private = authorization.kept_input
     if keeping is not None:

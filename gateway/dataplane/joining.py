@@ -45,7 +45,7 @@ from gateway.policy import authorization
 from gateway.policy.cache import PolicyCache
 from gateway.settings import Settings
 from gateway.upstream import routing, sse
-from gateway.upstream.providers.base import Endpoint, RequestHead
+from gateway.upstream.providers.base import Endpoint, JoinedHead
 from gateway.upstream.providers.json_rpc import ProtocolDenied
 from gateway.upstream.providers.mcp.joined import Joined
 from gateway.upstream.providers.mcp.lists import MOST_TOOLS
@@ -297,7 +297,7 @@ class Joining:
                 denied, outer.epochs.upstreams, outer.principal.organization, target
             )
         match, others = self._plane.choose(outer.principal, found)
-        observed.match = match
+        observed.match, request.joined_as = match, name
         return replace(
             outer,
             request=request,
@@ -309,7 +309,6 @@ class Joining:
             found=found,
             match=match,
             others=others,
-            joined_as=name,
         )
 
     # Requests to one server
@@ -400,7 +399,7 @@ class _Asking:
             params["cursor"] = cursor
         return self.message(method, params)
 
-    def head(self, message: Mapping[str, Any]) -> RequestHead:
+    def head(self, message: Mapping[str, Any]) -> JoinedHead:
         """The head of a request with this message: headers that repeat the client's say the same of it."""
         given = self.admitted.head
         headers = {name: text for name, text in given.headers.items() if name not in _OF_HEAD}
@@ -411,7 +410,7 @@ class _Asking:
             member = NAMED_BY.get(message["method"])
             if member is not None and isinstance(name := message["params"].get(member), str):
                 headers["mcp-name"] = encoded(name)
-        return RequestHead(given.query, headers, given.content_type, joined=True)
+        return JoinedHead(given.query, headers, given.content_type)
 
 
 def _named(asking: _Asking, name: str) -> tuple[str, str]:

@@ -75,6 +75,9 @@ class Request:
     waited_ns: int = 0
     # When the time for all attempts is over, by the event loop's clock; 0 before the first.
     ends: float = 0.0
+    # The client asks several upstreams as one, and this goes to one of them: its name for the thing that it asks about,
+    # empty if it names none. None if the client asks this upstream itself.
+    joined_as: str | None = None
 
     def take_place(self, place: Place) -> None:
         """It is known who asks: whatever the request holds from now on counts for them."""
@@ -196,9 +199,6 @@ class Admitted:
     retry_of: str = ""
     # The number of times that the same upstream was tried again.
     retries: int = 0
-    # The client asks several upstreams as one, of which this is one: the name by which it calls the thing there, empty
-    # if it names none; None if the client asks this upstream itself.
-    joined_as: str | None = None
 
     @property
     def repeatable(self) -> bool:

@@ -88,7 +88,6 @@ from gateway.upstream.mcp_conversation import Server
 from gateway.upstream.mcp_sessions import Sessions
 from gateway.upstream.providers import rejections
 from gateway.upstream.providers.base import RequestHead
-from gateway.upstream.providers.mcp.joined import Joined
 from gateway.upstream.providers.rejections import Why
 from gateway.upstream.routing import Choices, Match
 from gateway.upstream.translating import Link, Translation
@@ -144,6 +143,8 @@ class DataPlane:
         self._tracer = tracer
         self._clients = clients
         self._outages = outages
+        # Those who keep count of requests and hear of each that has ended.
+        self._finishers = [each.finished for each in (measures, outages, tracer) if each is not None]
         self._approvals = approvals
         self._sighted = sighted
         self._tokens = tokens
@@ -173,17 +174,23 @@ class DataPlane:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic_ns()
         client: Departure = scope[Departure.KEY]
-        request = self._request(
-            began, scope["method"], scope["raw_path"], scope["client"][0] if scope["client"] else None
+        request = Request(
+            began,
+            scope["method"],
+            scope["raw_path"],
+            scope["client"][0] if scope["client"] else None,
+            Holding(self._held),
+            Holding(self._spooled),
+            Turn(self._large, self._room),
         )
         observed = first = Observed(request, new_id("dec_"), began)
         try:
             admitted = await self._admit(observed, scope, receive, client)
-            if isinstance(admitted.match.destination.provider, Joined):
+            if admitted.match.destination.provider.joins:
                 holding = Holding(self._held, admitted.place.holders)
                 observed = await self._joining.serve(admitted, client, send, holding)
-            else:
-                observed = await self.serve(admitted, client, send)
+            elif (failure := await self._attempt(admitted, client, send)) is not None:
+                observed = await self._go_on(failure, client, send)
         except Denied as denied:
             await self._refuse(observed, denied, scope, send)
         except receiving.ClientGoneError:
@@ -192,43 +199,44 @@ class DataPlane:
             request.release()
             if self._clients is not None and first.principal is not None and first.principal.adopting:
                 self._clients.note(first.principal, request.user_agent, request.peer, first.model)
-            self.finished(observed, f"{scope['method']} {scope['path']}", began)
+            if self._requests is not None:
+                self._requests.add(observed, f"{scope['method']} {scope['path']}", began)
+            for finished in self._finishers:
+                finished(observed)
 
     async def serve(self, admitted: Admitted, client: Departure, send: Send) -> Observed:
         """Judge a call and carry it out, as often as it takes. Returns the attempt that the client was answered by."""
-        observed = admitted.observed
         failure = await self._attempt(admitted, client, send)
-        if failure is not None and self._approvals is not None:
-            observed, failure = await self._wait_for_people(self._approvals, failure, client, send)
-        if failure is not None and isinstance(failure.denied, AwaitingError):
-            await self._teller.tell(failure, client, send)
-        elif failure is not None:
+        return admitted.observed if failure is None else await self._go_on(failure, client, send)
+
+    async def _go_on(self, failure: Failure, client: Departure, send: Send) -> Observed:
+        """Do what is left to do after an attempt that has failed, and answer. Returns the last attempt."""
+        observed, last = failure.admitted.observed, failure
+        if self._approvals is not None:
+            observed, waited = await self._wait_for_people(self._approvals, failure, client, send)
+            if waited is None:
+                return observed
+            last = waited
+        if not isinstance(last.denied, AwaitingError):
             attempt = functools.partial(self._attempt, client=client, send=send)
-            done = await self._chooser.go_on(failure, attempt, client)
+            done = await self._chooser.go_on(last, attempt, client)
             if not isinstance(done, Failure):
                 return done
-            observed = done.admitted.observed
-            await self._teller.tell(done, client, send)
+            observed, last = done.admitted.observed, done
+        await self._teller.tell(last, client, send)
         return observed
 
     def finished(self, observed: Observed, subject: str, began_ns: int) -> None:
         """Tell everybody who keeps count of requests that one has ended; `subject` is its method and path."""
         if self._requests is not None:
             self._requests.add(observed, subject, began_ns)
-        if self._measures is not None:
-            self._measures.finished(observed)
-        if self._outages is not None:
-            self._outages.finished(observed)
-        if self._tracer is not None:
-            self._tracer.finished(observed)
-
-    def _request(self, began_ns: int, method: str, raw_path: bytes, peer: str | None) -> Request:
-        memory, disk, turn = Holding(self._held), Holding(self._spooled), Turn(self._large, self._room)
-        return Request(began_ns, method, raw_path, peer, memory, disk, turn)
+        for finished in self._finishers:
+            finished(observed)
 
     def request_of(self, outer: Request) -> Request:
         """A further request of the same client, to another upstream."""
-        made = self._request(time.monotonic_ns(), outer.method, outer.raw_path, outer.peer)
+        memory, disk, turn = Holding(self._held), Holding(self._spooled), Turn(self._large, self._room)
+        made = Request(time.monotonic_ns(), outer.method, outer.raw_path, outer.peer, memory, disk, turn)
         made.trace_id, made.user_agent = outer.trace_id, outer.user_agent
         return made
 
@@ -314,7 +322,8 @@ class DataPlane:
         )
         epochs = await self._registry.epochs()
         principal = observed.principal = await self._principals.get(credential, epochs.authority)
-        place = self.enter(request, principal)
+        place = self._admission.enter(principal)
+        request.take_place(place)
         client.known(place.holders)
         request.trace_id, request.user_agent = client_headers.trace_id(headers), client_headers.user_agent(headers)
         routes = await self._registry.routes(epochs.upstreams)

@@ -21,7 +21,7 @@ import abc
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 from urllib.parse import quote
 
 from yarl import URL
@@ -105,7 +105,14 @@ class RequestHead:
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = ""
     # The client asks several upstreams as one, so it has no session with any of them.
-    joined: bool = False
+    joined: ClassVar[bool] = False
+
+
+@frozen()
+class JoinedHead(RequestHead):
+    """The head of a request to one of several upstreams that the client asks as one."""
+
+    joined: ClassVar[bool] = True
 
 
 @frozen()
@@ -174,6 +181,8 @@ class Provider(abc.ABC):
     routes: Sequence[Route]
     # Names of response headers that reach the client although those of others do not (`answer_headers.py`).
     response_headers: frozenset[bytes] = frozenset()
+    # It stands for several upstreams, of which each gets a request of its own.
+    joins: bool = False
     # Service tiers that cost no more than usual.
     usual_tiers: frozenset[str] = USUAL_TIERS
 

@@ -204,6 +204,8 @@ def test_every_route_can_be_reached() -> None:
         for route in provider.routes:
             path = re.sub(r"\{\w+\}", "m", provider.prefix + route.path).encode()
             for asked in (path, b"/its" + path):
+                if asked == b"/mcp":  # all servers as one
+                    continue
                 match = table.resolve("default", target(route.method, asked))
                 assert match.endpoint.route is route, name
                 assert match.endpoint.path == path.decode()

@@ -19,6 +19,7 @@ from gateway.upstream.providers.mcp.provider import Mcp
 class Joined(Mcp):
     """The provider of all servers of one organization. `servers` has theirs by their names."""
 
+    joins = True
     routes = Mcp.routes[:1]  # there are no sessions here, and no streams besides answers
 
     def __init__(self, servers: Mapping[str, Mcp]) -> None:
