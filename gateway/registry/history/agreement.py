@@ -1,8 +1,8 @@
 """The registry compared with what the log says of its changes: a row that was edited by hand has no entry.
 
 Each change has an entry with the members of what it changed (`change_entries.py`). So the last entry about a binding, a
-limit, a key, an agent, a team, an organization or an operator says what its row must be. Secrets and their hashes are
-in no entry, so they are not compared. Entries that are still in the outbox count like those of the log.
+limit, a key, an agent, a team, an organization, an operator or a peer says what its row must be. Secrets and their
+hashes are in no entry, so they are not compared. Entries that are still in the outbox count like those of the log.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any, Final, NamedTuple
 from sqlmodel import Session, col, select
 
 from gateway.audit import search
-from gateway.audit.intents import Fields
+from gateway.audit.intents import SYSTEM, Fields
 from gateway.audit.log_reader import IndexedLog
 from gateway.registry import change_entries, queries
 from gateway.registry.agents.states import ENDED
 from gateway.registry.database import Registry
-from gateway.registry.models import Agent, ApiKey, Binding, Operator, Organization, Outbox, Team, UsageLimit
+from gateway.registry.models import Agent, ApiKey, Binding, Operator, Organization, Outbox, Peer, Team, UsageLimit
 
 Entry = Mapping[str, Any]
 
@@ -61,7 +61,7 @@ class Told:
         """Take account of the next `change` entry."""
         what = str(entry.get("what"))
         noun = what.partition(".")[0]
-        if noun in ("binding", "limit") and what != "limit.threshold":
+        if noun in ("binding", "limit", "peer") and what != "limit.threshold":
             self._row(noun, entry, is_end=what.endswith(".removed"))
         elif noun == "key" and what != "key.retiring_in_use":
             self._row(noun, entry, is_end=what == "key.revoked")
@@ -203,3 +203,5 @@ def _rows(session: Session) -> Iterator[Row]:
     for operator in session.exec(select(Operator)):
         owner = "" if operator.organization_id is None else names[operator.organization_id]
         yield Row(owner, "operator", operator.id, change_entries.operator(operator), True)
+    for peer in session.exec(select(Peer)):
+        yield Row(SYSTEM, "peer", peer.id, change_entries.peer(peer), peer.removed_ns is None)

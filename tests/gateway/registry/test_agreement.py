@@ -13,10 +13,11 @@ import pytest
 
 from gateway.audit import storage
 from gateway.data_directory import DataDirectory
+from gateway.identity import organization_keys, token_keys
 from gateway.identity.credentials import Peppers
 from gateway.processes import findings, status
 from gateway.processes.creation import create_empty
-from gateway.registry import publication
+from gateway.registry import peers, publication
 from gateway.registry.agents.registration import register_agent
 from gateway.registry.database import Registry
 from gateway.registry.history import agreement
@@ -48,6 +49,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     unbind(registry, **common, kind="team", subject="red", bundle="starter")
     usage_limits.set_limit(registry, **common, kind="agent", subject="bot", name="requests_per_day", value=5)
     operators.add_operator(registry, actor=ACTOR, organization=ORG, name="dana", role="viewer")
+    keys = [organization_keys.public((token_keys.key_of(bytes([n] * 32)),)).decode() for n in (1, 2)]
+    for name, jwks in zip(("acme-gw", "globex-gw"), keys, strict=True):
+        peers.add_peer(registry, actor=ACTOR, name=name, jwks=jwks, speaks_for=[name.removesuffix("-gw")])
+    peers.remove_peer(registry, actor=ACTOR, name="globex-gw")
     publication.publish(registry, data)
     registry.close()
     return path
@@ -82,6 +87,9 @@ EDITS = {
     "UPDATE usage_limit SET value = 500": "limit has value 500, and the log says 5",
     "UPDATE agent SET team = 'blue'": "agent has team 'blue', and the log says 'red'",
     "UPDATE agent SET status = 'suspended'": "agent is suspended, and the log says active",
+    "UPDATE peer SET speaks_for = '[\"initech\"]' WHERE removed_ns IS NULL": "peer has speaks_for_json",
+    "UPDATE peer SET jwks = (SELECT jwks FROM peer WHERE removed_ns IS NOT NULL)": "peer has jwks",
+    "UPDATE peer SET removed_ns = NULL": "peer is in force, and the log says that it was ended",
     "UPDATE operator SET role = 'owner'": "operator has role 'owner', and the log says 'viewer'",
 }
 
