@@ -121,6 +121,9 @@ REASONS: dict[str, Reason] = {
         Reason("duplicate_key", 400, False, "the request body repeats a key of an object"),
         # `TOLD` says more, as far as the client may know.
         Reason("bad_credentials", 401, False, "the credentials are missing or not valid"),
+        Reason(
+            "cross_site", 403, False, "the request comes from the page of another site, which may call no tools here"
+        ),
         Reason("agent_suspended", 403, False, "this agent is suspended until its operator resumes it"),
         Reason("key_scope", 403, False, "this key is not for such a request"),
         Reason("policy_denied", 403, False, "a policy denies this request"),

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from starlette.types import Scope
 
 from gateway.errors import Denied
+from gateway.http import origins
 from gateway.outbound.connection import Answer
 from gateway.upstream import wrong_route
 from gateway.upstream.providers import forms
@@ -102,6 +103,12 @@ def query(text: bytes, allowed: frozenset[str]) -> dict[str, str]:
         if not found[name].isprintable():
             raise Denied("bad_request", reasons=[f"the query parameter {name} holds control characters"])
     return found
+
+
+def no_foreign_page(headers: Mapping[bytes, bytes], url: str) -> None:
+    """Refuse a browser's request for a page that is not of this server; `url` is its address as others know it."""
+    if origins.is_foreign(headers, origins.own(headers[b"host"].decode("latin-1").lower(), url)):
+        raise Denied("cross_site", reasons=["call the tools from a program, or through a proxy on the page's server"])
 
 
 def no_body(headers: Mapping[bytes, bytes]) -> None:

@@ -311,6 +311,8 @@ class DataPlane:
         # 2 route
         target = routing.target(scope["method"], scope["raw_path"])
         request.speaker = target.provider
+        if target.provider is not None and target.provider.refuses_pages:
+            preconditions.no_foreign_page(headers, self._settings.public_data_plane)
         # 3 authenticate; upstreams belong to organizations, so the upstream is known only now
         credential = authentication.presented(
             scope["headers"],

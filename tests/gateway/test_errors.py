@@ -15,7 +15,7 @@ CODES = {
     401: "bad_credentials",
     403: "agent_suspended key_scope policy_denied no_policy policy_undefined policy_error policy_deadline "
     "policy_bad_decision policy_unsupported limit_unenforceable foreign_reference tool_unapproved "
-    "person_required callee_unavailable callee_refused approval_required",
+    "person_required callee_unavailable callee_refused peer_refused cross_site approval_required",
     404: "unknown_route",
     405: "wrong_method",
     413: "too_large",
@@ -23,10 +23,13 @@ CODES = {
     426: "websocket_refused",
     429: "limit_exceeded",
     500: "outcome_unrecorded",
-    502: "upstream_error upstream_unavailable",
+    502: "upstream_error upstream_unavailable counterparty_unproven",
     503: "registry_unavailable audit_unavailable policy_not_loaded overloaded",
     504: "upstream_timeout",
 }
+
+
+_FINAL = {"upstream_unavailable", "counterparty_unproven"}
 
 
 def test_the_list_is_closed() -> None:
@@ -35,7 +38,7 @@ def test_the_list_is_closed() -> None:
 
 
 def test_only_what_waiting_can_cure_may_be_retried() -> None:
-    passing = {code for status in (429, 502, 503, 504) for code in CODES[status].split()} - {"upstream_unavailable"}
+    passing = {code for status in (429, 502, 503, 504) for code in CODES[status].split()} - _FINAL
     assert {code for code, reason in REASONS.items() if reason.retry} == passing
 
 

@@ -8,19 +8,17 @@ copy of an old one ends by itself. A cookie that was used is sealed again, at mo
 from __future__ import annotations
 
 import hmac
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
 from gateway.control.callers import Caller
 from gateway.control.problems import Problem
 from gateway.control.sealing import Sealer
-from gateway.settings import is_loopback
+from gateway.http import origins
 
 IDLE_SECONDS: Final = 3600
 """A session that was not used for so long has ended."""
@@ -50,10 +48,8 @@ class BrowserOrigin:
         hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
         if len(hosts) != 1:
             raise Problem(400, "bad_request", "the request must have one Host header", hint="send one")
-        if control_url and hosts[0] == urlsplit(control_url).netloc:
-            return cls(control_url)
-        if is_loopback(re.sub(r":\d*\Z", "", hosts[0])):
-            return cls(f"http://{hosts[0]}")
+        if (origin := origins.own(hosts[0], control_url)) is not None:
+            return cls(origin)
         raise Problem(
             421,
             "unknown_host",
@@ -63,9 +59,7 @@ class BrowserOrigin:
 
     def check_same_origin(self, scope: Scope) -> None:
         """Raise `Problem` if a browser says that another site's page makes this request."""
-        headers = dict(scope["headers"])
-        site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
-        if site not in (None, b"same-origin") or origin not in (None, self.origin.encode()):
+        if origins.is_foreign(dict(scope["headers"]), self.origin):
             raise Problem(
                 403, "cross_site", "the request comes from another site's page", hint="use the dashboard itself"
             )

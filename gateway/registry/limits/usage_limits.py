@@ -249,7 +249,10 @@ def _check_part(name: str, part: Part) -> None:
             "invalid_tool",
             f"`{part.tool[:64]}` is not the name of a tool",
             subject=part.tool,
-            hint="write it as `gateway tools list` does; a star at its end stands for any rest, as in `create_*`",
+            hint=Hint(
+                "write it as `gateway tools list` does; a star at its end stands for any rest, as in `create_*`",
+                api="write it as the list of tools does; a star at its end stands for any rest, as in `create_*`",
+            ),
         )
     if part.tool and is_tokens(name):
         raise GatewayError("invalid_limit", "calls of tools have no tokens", hint="limit their requests, or their cost")

@@ -181,6 +181,8 @@ class Provider(abc.ABC):
     routes: Sequence[Route]
     # Names of response headers that reach the client although those of others do not (`answer_headers.py`).
     response_headers: frozenset[bytes] = frozenset()
+    # Its protocol wants pages of other sites refused.
+    refuses_pages: bool = False
     # It stands for several upstreams, of which each gets a request of its own.
     joins: bool = False
     # Service tiers that cost no more than usual.

@@ -453,3 +453,32 @@ async def test_a_client_that_leaves_ends_all_requests(gateway: Gateway) -> None:
     await until(lambda: gateway.plane.load() == (0, 0, 0, 0))
     outcomes = {each["outcome"] for each in await gateway.entries("completed")}
     assert outcomes == {"client_disconnected"}
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/github/mcp"])
+async def test_pages_of_other_sites_reach_no_server(gateway: Gateway, path: str) -> None:
+    """Nor those that have led their own name to this machine: `Host` is theirs, too."""
+    servers(gateway, github={"tools/call": {"content": []}})
+    call = message("tools/call", {"name": "github__get_issue" if path == "/mcp" else "get_issue", **ISSUE})
+    own = f"127.0.0.1:{gateway.port}"
+    for host, more, status in (
+        (own, (), 200),
+        (own, (f"Origin: http://{own}",), 200),
+        (own, (f"Origin: http://{own}", "Sec-Fetch-Site: same-origin"), 200),
+        ("gateway", (), 200),  # programs name it as they like
+        (own, ("Origin: http://evil.example",), 403),
+        (own, ("Origin: null",), 403),
+        (own, ("Origin: http://127.0.0.1:1",), 403),
+        (own, ("Sec-Fetch-Site: cross-site",), 403),
+        (own, (f"Origin: http://{own}, http://evil.example",), 403),
+        ("evil.example", ("Origin: http://evil.example",), 403),
+        ("evil.example", ("Sec-Fetch-Site: same-origin",), 403),
+        ("localhost.evil.example", ("Origin: http://localhost.evil.example",), 403),
+    ):
+        reply = await gateway.send(gateway.request(call, *headers(call), f"Host: {host}", *more, path=path))
+        assert reply.status == status, (host, more)
+        if status == 403:
+            assert reply.json["error"]["data"]["reason"] == "cross_site"
+    assert len(gateway.upstream.seen) == 4
+    refused = await gateway.send(gateway.request(None, "Origin: http://evil.example", path="/github/mcp"))
+    assert refused.status == 403

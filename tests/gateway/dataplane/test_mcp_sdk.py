@@ -17,7 +17,7 @@ from gateway.mcp.pins import Pin, tool_digest
 from gateway.registry.port import UpstreamRow
 from gateway.upstream import mcp_look
 from tests.gateway.dataplane.conftest import Gateway
-from tests.rigs.dataplane.mcp import BOTH, CURRENT, POLICY, serve
+from tests.rigs.dataplane.mcp import BOTH, CURRENT, POLICY, know, serve
 
 pytest.importorskip("mcp.server.mcpserver")
 pytestmark = pytest.mark.slow
@@ -105,3 +105,42 @@ async def test_the_sdk_through_the_gateway(gateway: Gateway, mode: str, speaks: 
     decided = await gateway.entries("decided")
     completed = {each["decision"] for each in await gateway.entries("completed")}
     assert {each["id"] for each in decided if each["allow"]} == completed
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy", CURRENT])
+@pytest.mark.parametrize("speaks", [BOTH, CURRENT, OLDER])
+async def test_the_sdk_with_two_servers_as_one(gateway: Gateway, mode: str, speaks: str) -> None:
+    """Names are those of the servers, each behind its server's. One of the two is of both eras."""
+    first, second = free_port(), free_port()
+    async with server(first, *ONE.get(speaks, ())), server(second, "json"):
+        tools = approved((await mcp_look.looked(row(first), None)).tools)
+        gateway.upstream.port = second
+        gateway.add_upstream("other", "mcp", "/mcp", secret="other-secret-1234567890", trust="approve")
+        know(gateway.registry, tools, upstream="other")
+        gateway.upstream.port = first
+        serve(gateway, tools, policy=POLICY + MORE, speaks=speaks)
+        url = f"http://127.0.0.1:{gateway.port}/mcp"
+        client = await asyncio.create_subprocess_exec(
+            sys.executable, str(PROGRAMS / "mcp_client_program.py"), url, gateway.key, mode, "github__",
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, err = await client.communicate()
+        assert client.returncode == 0, err.decode()[-3000:]
+        told = json.loads(out)
+    assert told.pop("tools") == ["github__get_issue", "other__get_issue"]
+    # Both servers have a template for it, and the client is told so.
+    assert "several servers have `memo://a`" in told.pop("resource")
+    assert told == {
+        "version": OLDER if mode == "legacy" else "2026-07-28",
+        "allowed": "acme/app#7: it does not work",
+        "denied": "policy_denied",
+        "unapproved": "tool_unapproved",
+        "prompt": "please review x = 1",
+    }
+    decided = await gateway.entries("decided")
+    completed = {each["decision"] for each in await gateway.entries("completed")}
+    assert {each["id"] for each in decided if each["allow"]} == completed
+    assert {each.get("joined_as") for each in decided if each["action"] == "mcp.tools.call"} == {
+        "github__get_issue",
+        "github__delete_repo",
+    }

@@ -60,6 +60,7 @@ class Mcp(Provider):
 
     name = NAME
     prefix = ""
+    refuses_pages = True
     routes: Sequence[Route] = (
         Route(
             "POST", "/mcp", requests.DISCOVER, "json", request_headers=_HEADERS,

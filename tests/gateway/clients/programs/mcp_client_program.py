@@ -1,4 +1,7 @@
-"""The client of the official Python SDK: `URL KEY MODE`. It knows a URL and a key, and prints what it was told."""
+"""The client of the official Python SDK: `URL KEY MODE [PREFIX]`. It prints what it was told.
+
+It knows a URL, a key, and how the names of tools and prompts begin there.
+"""
 
 import asyncio
 import json
@@ -10,7 +13,7 @@ from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 
-async def main(url: str, key: str, mode: str) -> dict[str, object]:
+async def main(url: str, key: str, mode: str, prefix: str = "") -> dict[str, object]:
     told: dict[str, object] = {}
 
     async def attempt(name: str, asked) -> None:
@@ -25,11 +28,14 @@ async def main(url: str, key: str, mode: str) -> dict[str, object]:
     ):
         told["version"] = client.session.protocol_version
         told["tools"] = [each.name for each in (await client.list_tools()).tools]
-        await attempt("allowed", client.call_tool("get_issue", {"repo": "acme/app", "number": 7}))
-        await attempt("denied", client.call_tool("get_issue", {"repo": "other/app", "number": 7}))
-        await attempt("unapproved", client.call_tool("delete_repo", {"repo": "acme/app"}))
-        told["resource"] = (await client.read_resource("memo://a")).contents[0].text
-        told["prompt"] = (await client.get_prompt("review", {"code": "x = 1"})).messages[0].content.text
+        await attempt("allowed", client.call_tool(f"{prefix}get_issue", {"repo": "acme/app", "number": 7}))
+        await attempt("denied", client.call_tool(f"{prefix}get_issue", {"repo": "other/app", "number": 7}))
+        await attempt("unapproved", client.call_tool(f"{prefix}delete_repo", {"repo": "acme/app"}))
+        try:
+            told["resource"] = (await client.read_resource("memo://a")).contents[0].text
+        except MCPError as error:
+            told["resource"] = error.error.message
+        told["prompt"] = (await client.get_prompt(f"{prefix}review", {"code": "x = 1"})).messages[0].content.text
     return told
 
 
