@@ -85,6 +85,8 @@ class Mcp(Provider):
         self.trusted = trust == "trust"
         # Bytes pass as they come where the server speaks the client's era, and where nobody knows what it speaks.
         self._eras = eras.of_servers(protocol)
+        # Lists ask about calls of tools. To make them takes longer than all else about a list, and pins never change.
+        self._calls: dict[tuple[str, str], Call] = {}
 
     def read(self, endpoint: Endpoint, head: RequestHead, raw: Body) -> Call:
         try:
@@ -136,8 +138,17 @@ class Mcp(Provider):
     def guard(self, sent: Sent) -> Guard | CallGuard | None:
         if sent.action != requests.LIST_TOOLS or sent.message_id is None:
             return None
-        asked = functools.partial(self.simplest, sent.endpoint.upstream, requests.CALL_TOOL)
+        asked = functools.partial(self._call_of, sent.endpoint.upstream)
         return ToolGuard(sent.message_id, self.pins, asked, trusted=self.trusted)
+
+    def _call_of(self, upstream: str, tool: str) -> Call:
+        """The call of a tool whose arguments may be any."""
+        call = self._calls.get((upstream, tool))
+        if call is None:
+            call = self.simplest(upstream, requests.CALL_TOOL, tool)
+            if tool in self.pins:  # a server may make up any number of others
+                self._calls[upstream, tool] = call
+        return call
 
     def simplest(
         self, upstream: str, action: str, tool: str | None = None, arguments: Mapping[str, Any] | None = None
