@@ -62,6 +62,19 @@ CHECKS: Final[dict[str, Advice]] = {
         "the policies of this side allow the call, but those of the agent that is called do not",
         "give its organization the id of its decision, which the refusal names",
     ),
+    "peer_refused": Advice(
+        "the request came from another gateway, and no policy was asked: it is not a peer, or may not speak for that "
+        "organization, or what it signed is not valid now",
+        "look at `gateway peers list`, and compare keys and clocks with its operators",
+    ),
+    "counterparty_unproven": Advice(
+        "the agent that is called is behind another gateway, which gave no valid receipt, so nothing was passed on",
+        "compare `gateway peers show NAME` with the keys that its operators hand over",
+    ),
+    "cross_site": Advice(
+        "a page of another site has made a browser ask, so no policy was asked",
+        "call from a program, not from a page; a page could reach a gateway on its reader's own machine",
+    ),
     "approval_required": Advice("a policy requires that a person approves first", "ask for the approval"),
     "unknown_route": Advice(
         "the path was matched before any policy was asked, and no route has it",
