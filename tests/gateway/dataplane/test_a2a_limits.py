@@ -17,7 +17,9 @@ from tests.rigs.dataplane.a2a import OTHER, RECEIVING, ask, message, send, serve
 DOLLAR = 1_000_000
 
 
-def limit(gateway: Gateway, organization: str, agent: str, name: str, value: int, counterparty: str = "") -> None:
+def limit(
+    gateway: Gateway, organization: str, agent: str, name: str, value: int, counterparty: str = "", **more: Any
+) -> None:
     usage_limits.set_limit(
         gateway.registry,
         actor=ACTOR,
@@ -27,6 +29,7 @@ def limit(gateway: Gateway, organization: str, agent: str, name: str, value: int
         name=name,
         value=value,
         part=Part(counterparty=counterparty),
+        **more,
     )
 
 
@@ -165,16 +168,7 @@ async def test_calls_at_once_never_go_over_either_limit(gateway: Gateway) -> Non
 async def test_a_follow_up_to_a_task_needs_no_bound_of_tokens(gateway: Gateway) -> None:
     serve(gateway)
     gateway.upstream.handler = answer(task())
-    usage_limits.set_limit(
-        gateway.registry,
-        actor=ACTOR,
-        organization=ORG,
-        kind="agent",
-        subject="bot",
-        name="tokens_per_day",
-        value=10,
-        mode="hard",
-    )
+    limit(gateway, ORG, "bot", "tokens_per_day", 10, mode="hard")
     assert reason(await order(gateway)) == "ok"
     follow = message("SendMessage", send(taskId="task-1"))
     assert reason(await gateway.send(gateway.request(follow, "A2A-Version: 1.0", path="/a2a/globex/sales"))) == "ok"
