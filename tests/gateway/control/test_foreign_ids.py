@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from gateway.registry import publication
+from gateway.identity import organization_keys, token_keys
+from gateway.registry import peers, publication
 from gateway.registry.operators import login_providers
 from gateway.registry.organizations.given_names import give
 from gateway.registry.upstreams import tools
@@ -83,6 +84,15 @@ def _provider(control: Control) -> str:
     return added.name
 
 
+def _peer(control: Control) -> str:
+    """The name of another gateway: those are the whole gateway's as well."""
+    home = control.home
+    keys = organization_keys.public((token_keys.key_of(bytes(32)),)).decode()
+    peers.add_peer(home.registry, actor=ACTOR, name="theirs-abroad", jwks=keys, speaks_for=["initech"])
+    publication.publish(home.registry, home.data)
+    return "theirs-abroad"
+
+
 def missing(theirs: dict[str, str]) -> dict[str, str]:
     """Names and ids of the same length that nothing has."""
     return {
@@ -112,7 +122,7 @@ def test_a_foreign_id_is_answered_like_one_that_nothing_has(
 ) -> None:
     me, other = tenants
     theirs = made(control, other) | {"provider": _provider(control), "name": "theirs.example", "pepper": "90210"}
-    theirs |= {"commit": "c0ffee0", "bundle": "theirs", "file": "theirs%2fauthz.rego"}
+    theirs |= {"peer": _peer(control), "commit": "c0ffee0", "bundle": "theirs", "file": "theirs%2fauthz.rego"}
     nobodys = missing(theirs)
     document = document_of(control.api)
     differing, compared = [], 0
