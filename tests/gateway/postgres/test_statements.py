@@ -30,6 +30,7 @@ _TESTS: Final = (
     ),
     "tests/gateway/cli/test_fleet.py",
     "tests/gateway/cli/test_stops.py",
+    "tests/gateway/dataplane/test_proposals.py",
 )
 
 SQLITE_ONLY: Final = (
