@@ -126,6 +126,8 @@ class Call:
     uri: Mapping[str, str] | None = None
     # The agent that is called, as policies see it: what the registry says of it; None in all other calls.
     agent: Mapping[str, Any] | None = None
+    # The mandate under which its agent acts, as policies see it; None if it names none.
+    mandate: Mapping[str, Any] | None = None
     # How such a call is asked: its method, the revision of the protocol, and what the client says of itself.
     protocol: Mapping[str, Any] | None = None
     # The id by which its client will know the answer, in protocols that have one; refusals repeat it.

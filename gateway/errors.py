@@ -138,6 +138,7 @@ REASONS: dict[str, Reason] = {
         Reason("tool_unapproved", 403, False, "this tool of the MCP server is not approved"),
         Reason("person_required", 403, False, "this upstream is called on behalf of persons only"),
         Reason("callee_unavailable", 403, False, "the agent that is called cannot be called now"),
+        Reason("mandate_refused", 403, False, "the mandate that the request names does not let it through"),
         Reason("callee_refused", 403, False, "the agent that is called does not take this request"),
         Reason("peer_refused", 403, False, "this gateway does not take that from the gateway of the caller"),
         Reason("approval_required", 403, False, "a person must approve this request first"),

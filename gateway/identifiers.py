@@ -14,7 +14,7 @@ import time
 
 PREFIXES = (
     *("org_", "agt_", "key_", "bnd_", "lim_", "ups_", "rte_", "tem_", "stp_", "iss_", "rul_", "tok_", "opr_", "otk_"),
-    *("idp_", "lgr_", "lgn_", "brw_", "giv_", "apr_", "tol_", "per_"),
+    *("idp_", "lgr_", "lgn_", "brw_", "giv_", "apr_", "tol_", "per_", "mnd_"),
     *("lgk_", "dec_", "chg_", "act_", "whk_", "evt_", "boot_"),
 )
 

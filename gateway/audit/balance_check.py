@@ -144,6 +144,9 @@ class BalanceCheck:
         minute = reservation["minute"]
         if "ends" in reservation and not _possible(reservation["ends"], minute):
             return f"it says that windows end at the minutes {reservation['ends']}, which cannot be"
+        for scope, until in reservation.get("until", {}).items():
+            if scope not in reservation["scopes"] or type(until) is not int or until <= minute:
+                return f"it says that windows of `{scope}` end at the minute {until}, which cannot be"
         estimated = "estimated" in reservation
         for scope, counter, used, reserved, *more in reservation.get("read", ()):
             if estimated and _ESTIMATE not in more[2:] and counter.startswith(("tokens", "spend")):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
@@ -61,6 +62,8 @@ class Held(NamedTuple):
     spend_nanousd: int
     ends: Ends | None
     read: Sequence[Sequence[Any]]
+    # The minutes at which windows of these scopes end, whatever their length: those of a mandate last as long as it.
+    until: Mapping[str, int] = MappingProxyType({})
 
 
 class Balances:
@@ -174,10 +177,14 @@ class Balances:
         self._open[str(entry["id"])] = held
         if held is None:
             return
-        group, minute, tokens, spend, ends, _ = held
+        group, minute, tokens, spend, ends, _, until = held
         if not group.changed:
             group.changed = True
             self._changed.append(group)
+        if until:
+            for (_, scope), balance in group.members:
+                balance.reserve(minute, tokens, spend, lasting(until[scope]) if scope in until else ends)
+            return
         for balance in group.balances:
             balance.reserve(minute, tokens, spend, ends)
 
@@ -196,7 +203,7 @@ class Balances:
 
     def settle(self, held: Held, settled: Amounts) -> None:
         """Take account of a closing: what its decision had reserved becomes what it was settled at."""
-        group, minute, tokens, spend, _, _ = held
+        group, minute, tokens, spend, *_ = held
         if not group.changed:
             group.changed = True
             self._changed.append(group)
@@ -209,7 +216,7 @@ class Balances:
             return None
         group = self.of(organization, tuple(found["scopes"]))
         amounts = found["minute"], found["tokens"], found["spend_nanousd"]
-        return Held(group, *amounts, found.get("ends"), found.get("read", ()))
+        return Held(group, *amounts, found.get("ends"), found.get("read", ()), found.get("until", {}))
 
     def finish(self, last: int, write: Write) -> None:
         """End a transaction that has appended the entries up to this one. Writes the rows if it is time for that."""
@@ -274,6 +281,11 @@ def reservation_of(text: object) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return found if isinstance(found, dict) and "scopes" in found else None
+
+
+def lasting(until: int) -> Ends:
+    """The ends of windows that last until this minute, all of them."""
+    return until, until, until
 
 
 def number(amount: int) -> int | str:

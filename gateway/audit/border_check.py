@@ -14,7 +14,7 @@ import orjson
 
 from gateway.audit import merkle
 from gateway.audit.entry import Entry
-from gateway.audit.halves_check import OTHER_DECISION, OTHER_LEAF, REFUSED, Fault
+from gateway.audit.halves_check import CALLEE, OTHER_DECISION, OTHER_LEAF, Fault
 from gateway.audit.intents import SYSTEM
 from gateway.errors import GatewayError
 from gateway.identity import jose, statements
@@ -79,7 +79,7 @@ class BorderCheck:
         if called is None:
             return Fault(owner, "it has a receipt for no call to another gateway") if RECEIPT in entry else None
         if RECEIPT not in entry:
-            unproven = "response_commitment" in entry or entry["outcome"] == REFUSED
+            unproven = "response_commitment" in entry or entry["outcome"] == CALLEE.refusal
             return (
                 Fault(owner, "an answer was passed on that has no receipt of the other gateway") if unproven else None
             )
@@ -97,7 +97,7 @@ class BorderCheck:
         told = {"callee_organization": said.organization}
         if different := differing(called.entry, told) or differing(entry, _other(said)):
             return Fault(owner, f"the receipt says another `{different}`")
-        if said.allow is (entry["outcome"] == REFUSED):
+        if said.allow is (entry["outcome"] == CALLEE.refusal):
             return Fault(owner, f"its outcome is `{entry['outcome']}`, and the receipt says otherwise")
         return self._signed(str(entry[RECEIPT]), said.organization, str(entry["id"]))
 

@@ -64,8 +64,7 @@ def closed(closing: Entry) -> State:
 
 def late(closing: Completed) -> Completed:
     """The request's own closing, recorded by the writer afterwards. Its client never saw the end of the answer."""
-    received = None if closing.received is None else late(closing.received)
-    return replace(closing, fields={**closing.fields, _LATE: True}, received=received)
+    return replace(closing, fields={**closing.fields, _LATE: True}, others=tuple(map(late, closing.others)))
 
 
 def not_forwarded(decision: Decided) -> Completed:
@@ -77,7 +76,7 @@ def not_forwarded(decision: Decided) -> Completed:
         outcome=_NOT_FORWARDED,
         settled=(0, 0, 0),
         epoch=decision.epoch,
-        received=None if decision.received is None else not_forwarded(decision.received),
+        others=tuple(map(not_forwarded, decision.others)),
     )
 
 

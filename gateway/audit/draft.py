@@ -47,8 +47,8 @@ class Draft(NamedTuple):
     entry: entries.Entry
     salt: bytes | None = None
     private: bytes | None = None
-    # The same of the other side of a call between agents.
-    received: Draft | None = None
+    # The same of other sides.
+    others: tuple[Draft, ...] = ()
 
     @property
     def organization(self) -> str:
@@ -68,13 +68,13 @@ def draft(intent: Intent, boot: str) -> Draft:
         "epoch": intent.epoch,
     }
     salt = private = None
-    received: Intent | None = None
+    others: tuple[Intent, ...] = ()
     if isinstance(intent, Decided):
         salt, private = _decided(intent, entry)
-        received = intent.received
+        others = intent.others
     elif isinstance(intent, Completed):
         _completed(intent, entry)
-        received = intent.received
+        others = intent.others
     elif isinstance(intent, Refused):
         entry |= {"agent": intent.agent, "key": intent.key, "reason": intent.reason, "count": intent.count}
         entry |= {"first_ns": str(intent.first_ns), "last_ns": str(intent.last_ns)}
@@ -100,9 +100,7 @@ def draft(intent: Intent, boot: str) -> Draft:
     most = entries.MAX_LEAF - (_RESERVATION if isinstance(intent, Decided) and intent.reservation else _SLACK)
     if size > most:
         raise AuditError("bad_entry", f"the entry would have {size} bytes, {most} are the most")
-    if received is None:
-        return Draft(intent, entry, salt, private)
-    return Draft(intent, entry, salt, private, draft(received, boot))
+    return Draft(intent, entry, salt, private, tuple(draft(each, boot) for each in others) if others else ())
 
 
 def reserved(entry: entries.Entry, answer: Fields | Denial) -> entries.Entry:

@@ -93,12 +93,12 @@ class Decided:
     content: Sealed | None = None
     # A denial by the reservation is not recorded: it is returned with `Committed.recorded` false.
     counted: bool = False
-    received: Decided | None = None
-    """Of a call to another agent: the decision of its side, recorded in the same transaction, perhaps in another log.
+    others: tuple[Decided, ...] = ()
+    """The decisions of other sides (`halves_check.SIDES`), recorded in the same transaction, perhaps in other logs.
 
-    It comes first, and this entry gets its leaf hash (`other_leaf`). If the reservation turns this one into a denial,
-    the other side was not asked, and nothing of it is recorded. If the other side's reservation turns that one into a
-    denial, both are denied, and this one reserves nothing.
+    They come first, and this entry gets their leaf hashes. If the reservation turns this one into a denial, the others
+    were not asked, and nothing of them is recorded. If the reservation of another side turns that one into a denial,
+    both are denied, this one reserves nothing, and of further sides nothing is recorded.
     """
 
 
@@ -124,10 +124,10 @@ class Completed:
     fields: Fields = field(default_factory=dict)
     # The provider's answer, if the agent's content is kept.
     content: Sealed | None = None
-    received: Completed | None = None
-    """The end of the decision of the other side (`Decided.received`), in the same transaction.
+    others: tuple[Completed, ...] = ()
+    """The ends of the decisions of other sides (`Decided.others`), in the same transaction.
 
-    Its entry gets the leaf hash of the caller's decision (`other_leaf`).
+    Their entries get the leaf hash of the caller's decision (`other_leaf`).
     """
 
     @property

@@ -32,7 +32,7 @@ from gateway.audit.balances import Balances
 from gateway.audit.decision import State
 from gateway.audit.draft import Draft, draft, reserved
 from gateway.audit.errors import AuditError, unavailable
-from gateway.audit.halves_check import OTHER_DECISION, OTHER_LEAF
+from gateway.audit.halves_check import OTHER_LEAF, SIDES, Side
 from gateway.audit.intents import Changed, Completed, Decided, Denial, Erased, Recovered, Reservation
 from gateway.audit.log import Committed
 from gateway.audit.log_reader import Head
@@ -61,6 +61,18 @@ class _Log:
     begin: int  # the size at the start of the transaction
     hashes: list[bytes] = field(default_factory=list)  # the leaf hashes from `begin` on
     edge: dict[int, bytes] | None = None  # the partial tiles at `begin`, by level; None if they have not been read
+
+
+class _Other:
+    """The draft of another side's decision, and what its reservation adds to it."""
+
+    __slots__ = ("draft", "more", "side", "used_up")
+
+    def __init__(self, draft: Draft) -> None:
+        self.draft = draft
+        self.side: Side = SIDES[str(draft.entry[halves_check.DIRECTION])]
+        self.more: entries.Entry = {}
+        self.used_up: Sequence[LimitWindow] = ()
 
 
 class Kept:
@@ -136,7 +148,7 @@ class Transaction:
         if isinstance(intent, Erased):
             return self._erase(log, item, intent, time_ns)
         if isinstance(intent, Completed):
-            return self._complete_both(log, item, intent, time_ns)
+            return self._complete_all(log, item, intent, time_ns)
         more: entries.Entry = {}
         used_up: Sequence[LimitWindow] = ()
         uses = isinstance(intent, Decided) and grants.needs_one(item.entry)
@@ -147,26 +159,23 @@ class Transaction:
             more, used_up = self._reserve(intent.reservation, item.entry, time_ns, raised)
             if intent.counted and more.get("allow") is False and self._is_told(item.organization, used_up):
                 return Committed(-1, time_ns, intent.event_id, {**item.entry, **more}, recorded=False)
-        received = item.received if isinstance(intent, Decided) else None
-        theirs: entries.Entry = {}
-        if isinstance(intent, Decided) and received is not None and intent.allow:
+        entry, others = item.entry, [_Other(each) for each in item.others] if item.others else []
+        if others and isinstance(intent, Decided) and intent.allow:
             if more.get("allow") is False:
-                received = None  # the other side was not asked
-            else:
-                theirs, their_used_up = self._reserve_theirs(received)
-                if theirs.get("allow") is False:
-                    more, used_up = _refused_by_other(item.entry, str(received.entry["id"])), ()
-                    if intent.counted and self._is_told(received.organization, their_used_up):
-                        return Committed(-1, time_ns, str(intent.event_id), {**item.entry, **more}, recorded=False)
+                entry, others = _alone(entry, others), []  # they were not asked
+            elif (refusing := self._reserve_others(others)) is not None:
+                entry, others = _alone(entry, [each for each in others if each is not refusing]), [refusing]
+                more, used_up = reserved(entry, _refusal(entry, refusing)), ()
+                if intent.counted and self._is_told(refusing.draft.organization, refusing.used_up):
+                    return Committed(-1, time_ns, str(intent.event_id), {**entry, **more}, recorded=False)
         uses = uses and more.get("allow") is not False
         if uses:
             more = {**more, "approval_use": grants.next_number(self._event, item.entry)}
         kept = intent.content if isinstance(intent, Decided) else None
-        if received is None:
-            entry = item.entry if item.received is None else _alone(item.entry)
-            appended = self._append(log, entry, more, time_ns, kept)
+        if others:
+            appended = self._append_all(log, item, entry, others, more, time_ns)
         else:
-            appended = self._append_both(log, item, received, more, theirs, time_ns)
+            appended = self._append(log, entry, more, time_ns, kept)
         if appended is None:
             return None
         committed, entry_id = appended
@@ -181,45 +190,72 @@ class Transaction:
             self._tell(log, committed, thresholds.refused(item.organization, used_up))
         return committed
 
-    def _reserve_theirs(self, received: Draft) -> tuple[entries.Entry, Sequence[LimitWindow]]:
-        """The same as `_reserve` for the other side of a call between agents."""
-        intent = received.intent
-        if not isinstance(intent, Decided) or intent.reservation is None:
-            return {}, ()
-        return self._reserve(intent.reservation, received.entry, self._time(self._log(received.organization)), ())
+    def _reserve_others(self, others: Sequence[_Other]) -> _Other | None:
+        """Let the other sides reserve what they have to; the first that has no room, if there is one."""
+        for each in others:
+            intent = each.draft.intent
+            if isinstance(intent, Decided) and intent.reservation is not None:
+                now = self._time(self._log(each.draft.organization))
+                each.more, each.used_up = self._reserve(intent.reservation, each.draft.entry, now, ())
+                if each.more.get("allow") is False:
+                    return each
+        return None
 
-    def _append_both(
-        self, log: _Log, item: Draft, received: Draft, more: entries.Entry, theirs_more: entries.Entry, time_ns: int
+    def _append_all(
+        self,
+        log: _Log,
+        item: Draft,
+        entry: entries.Entry,
+        others: Sequence[_Other],
+        more: entries.Entry,
+        time_ns: int,
     ) -> tuple[Committed, int] | None:
-        """Append the decisions of both sides of a call between agents; None if they are in their logs already."""
-        assert isinstance(item.intent, Decided)
-        other = self._log(received.organization)
-        their_time = time_ns if other is log else self._time(other)
-        their_leaf = self._leaf(received.entry, theirs_more, their_time, None)
-        more = {**more, OTHER_LEAF: merkle.leaf_hash(their_leaf[1]).hex()}
-        leaf = self._leaf(item.entry, more, time_ns, item.intent.content)
-        theirs = self._insert(other, *their_leaf, their_time)
-        if theirs is None:
-            return None
-        self._keep_open(other, theirs[0].entry)
-        self._keep_private(received, theirs[1])
+        """Append the decisions of all sides; None if they are in their logs already."""
+        made: list[tuple[_Other, _Log, entries.Entry, bytes, int]] = []
+        for each in others:
+            other = self._log(each.draft.organization)
+            their_time = time_ns if other is log else self._time(other)
+            their_entry, their_leaf = self._leaf(each.draft.entry, each.more, their_time, None)
+            made.append((each, other, their_entry, their_leaf, their_time))
+            more = {**more, each.side.leaf: merkle.leaf_hash(their_leaf).hex()}
+        kept = item.intent.content if isinstance(item.intent, Decided) else None
+        leaf = self._leaf(entry, more, time_ns, kept)
+        for each, other, their_entry, their_leaf, their_time in made:
+            theirs = self._insert(other, their_entry, their_leaf, their_time)
+            if theirs is None:
+                if each is not others[0]:
+                    raise _without_effect()
+                return None
+            committed, their_id = theirs
+            self._keep_open(other, committed.entry)
+            self._keep_private(each.draft, their_id)
+            if each.used_up:
+                self._tell(other, committed, thresholds.refused(each.draft.organization, each.used_up))
         mine = self._insert(log, *leaf, time_ns)
         if mine is None:
             raise _without_effect()
         return mine
 
-    def _complete_both(self, log: _Log, item: Draft, closing: Completed, time_ns: int) -> Committed | None:
-        """Close a decision and, of a call between agents, that of the other side, unless recovery has closed it."""
-        received = None if item.received is None else item.received.intent
-        if item.received is None or not isinstance(received, Completed) or not self._is_open(received.decision_id):
+    def _complete_all(self, log: _Log, item: Draft, closing: Completed, time_ns: int) -> Committed | None:
+        """Close a decision and those of the other sides, unless recovery has closed them."""
+        if not item.others:
             return self._complete(log, closing, item.entry, time_ns)
-        other = self._log(received.organization)
-        their_time = time_ns if other is log else self._time(other)
+        others = [
+            each for each in item.others
+            if isinstance(each.intent, Completed) and self._is_open(each.intent.decision_id)
+        ]  # fmt: skip
+        if not others:
+            return self._complete(log, closing, item.entry, time_ns)
         found = self._db.execute("SELECT leaf FROM entry WHERE event_id = ?", (closing.decision_id,)).fetchone()
-        entry = {**item.received.entry, **({OTHER_LEAF: merkle.leaf_hash(found[0]).hex()} if found else {})}
+        named = {halves_check.OTHER_LEAF: merkle.leaf_hash(found[0]).hex()} if found else {}
         committed = self._complete(log, closing, item.entry, time_ns)
-        if committed is not None:
-            self._complete(other, received, entry, their_time)
+        if committed is None:
+            return None
+        for each in others:
+            assert isinstance(each.intent, Completed)
+            other = self._log(each.organization)
+            their_time = time_ns if other is log else self._time(other)
+            self._complete(other, each.intent, {**each.entry, **named}, their_time)
         return committed
 
     def write_balances(self) -> None:
@@ -500,15 +536,15 @@ class Transaction:
         return self._append_new(log, item.entry, {"count": len(rows)}, time_ns)
 
 
-def _alone(entry: entries.Entry) -> entries.Entry:
-    """A caller's decision about which the other side was not asked: it names none."""
-    return {name: value for name, value in entry.items() if name != OTHER_DECISION}
+def _alone(entry: entries.Entry, others: Iterable[_Other]) -> entries.Entry:
+    """A caller's decision about which these sides were not asked: it names no decision of theirs."""
+    left_out = {each.side.decision for each in others}
+    return {name: value for name, value in entry.items() if name not in left_out}
 
 
-def _refused_by_other(entry: entries.Entry, decision_id: str) -> entries.Entry:
-    """The members of a caller's decision whose other side has no room for the call."""
-    callee = f"{entry['callee_organization']}/{entry['callee_name']}"
-    return reserved(entry, Denial(reason=halves_check.REFUSED, reasons=[halves_check.refused(callee, decision_id)]))
+def _refusal(entry: entries.Entry, refusing: _Other) -> Denial:
+    """The denial of a caller's decision because another side has no room for the call."""
+    return Denial(reason=refusing.side.refusal, reasons=[refusing.side.refused(entry)])
 
 
 def _opened(head: Head) -> _Log:
@@ -539,9 +575,12 @@ def _decision(committed: Committed) -> entries.Scalar:
 
 # Members in which two attempts to record the same event may differ, and those that a reservation may change.
 _OF_THE_ATTEMPT = frozenset(
-    {"time", "clock_ns", "boot", "input_commitment", "content_commitment", "content_expires_ns", OTHER_LEAF}
+    {"time", "clock_ns", "boot", "input_commitment", "content_commitment", "content_expires_ns"}
+    | {OTHER_LEAF, *(each.leaf for each in SIDES.values())}
 )
-_OF_THE_RESERVATION = _OF_THE_ATTEMPT | {"allow", "open", "reason", "reasons_json", OTHER_DECISION}
+_OF_THE_RESERVATION = (
+    _OF_THE_ATTEMPT | {"allow", "open", "reason", "reasons_json"} | {each.decision for each in SIDES.values()}
+)
 
 
 def _is_same_fact(entry: entries.Entry, item: Draft) -> bool:

@@ -56,6 +56,7 @@ _COMMANDS: Final = {
     "unbind": "bindings:unbind",
     "bindings": "bindings:app",
     "limits": "limits:app",
+    "mandates": "mandates:app",
     "policies": "policies:app",
     "approvals": "approvals:app",
     "upstreams": "upstreams:app",

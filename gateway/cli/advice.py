@@ -75,6 +75,11 @@ CHECKS: Final[dict[str, Advice]] = {
         "a page of another site has made a browser ask, so no policy was asked",
         "call from a program, not from a page; a page could reach a gateway on its reader's own machine",
     ),
+    "mandate_refused": Advice(
+        "the policies of this side allow the call, but not the mandate that it names: it is over or used up, not for "
+        "this call or this agent, or its grantor cannot act itself",
+        "look at it with `gateway mandates show ID`, or call without the header `Gateway-Mandate`",
+    ),
     "approval_required": Advice("a policy requires that a person approves first", "ask for the approval"),
     "unknown_route": Advice(
         "the path was matched before any policy was asked, and no route has it",

@@ -18,6 +18,7 @@ from gateway.audit.balance import MINUTE_NS, Amounts
 from gateway.audit.entry import MAX_INTEGER, Entry
 from gateway.call import Call
 from gateway.dataplane.costs import priced_tier
+from gateway.dataplane.mandates import Mandate
 from gateway.dataplane.phases import Carried
 from gateway.dataplane.produced import MARGIN
 from gateway.errors import Denied
@@ -69,6 +70,7 @@ class Budget:
         destination: Destination,
         apply: Apply,
         kept: KeptState | None = None,
+        mandate: Mandate | None = None,
     ) -> tuple[Authorization, int | None]:
         """The authorization with an output limit of the gateway's own, where a limit needs one and the call has none.
 
@@ -76,7 +78,10 @@ class Budget:
         """
         if call.max_output_tokens is not None or not bounds.asks_a_model(call):
             return found, None
-        applied = [each for each in self._applying(found, principal, call) if _needs_a_bound(each)]
+        every = self._applying(found, principal, call)
+        if mandate is not None:
+            every = (*every, *mandate.applied(call))
+        applied = [each for each in every if _needs_a_bound(each)]
         if not applied or not apply(call, Obligations(max_output_tokens=self._default_output))[1]:
             return found, None  # nothing needs a limit, or it is a call without output
         cap = min(found.obligations.max_output_tokens or self._default_output, self._default_output)
@@ -93,18 +98,26 @@ class Budget:
         call: Call,
         destination: Destination,
         kept: KeptState | None = None,
+        mandate: Mandate | None = None,
     ) -> tuple[Authorization, CallReservation | None]:
-        """The call's reservation, as it will be forwarded; or the authorization, refused, if a limit cannot hold it."""
+        """The call's reservation, as it will be forwarded; or the authorization, refused, if a limit cannot hold it.
+
+        What is reserved on the side of a mandate is as much (`Mandate.reservation`), so its limits are looked at, too.
+        """
         of_agent = limits.prepared(principal)
         if found.limits or of_agent.partial:
             applied = self._applying(found, principal, call)
             scopes, strict = limits.all_scopes(principal, applied), limits.bounded(applied)
         else:
             applied, scopes, strict = of_agent.applied, of_agent.scopes, of_agent.bounded
+        theirs: tuple[Applied, ...] = ()
+        if mandate is not None:
+            theirs = mandate.applied(call)
+            strict = limits.bounded((*applied, *theirs))
         tokens = spend = 0
         if bounds.asks_a_model(call):
             if strict is not None:
-                return self._reserve_bound(found, principal, call, destination, applied, scopes, strict, kept)
+                return self._reserve_bound(found, principal, call, destination, applied, scopes, strict, kept, theirs)
             # Nothing holds this call back: it counts so much only if it is never known what it used.
             into, out = len(call.raw), call.max_output_tokens or self._default_output
             if into > _UNLIMITED_INPUT:
@@ -124,6 +137,10 @@ class Budget:
         """The reservation of a call on the side of the agent that is called; `policy` are its bundles' limits."""
         applied, scopes = limits.received(callee, caller, policy)
         return CallReservation(callee.organization, scopes, applied, 0, bounds.charge_of_agent(call), callee.zone)
+
+    def left_microusd(self, mandate: Mandate, now_ns: int) -> int:
+        """What is left of a mandate, as policies see it."""
+        return mandate.left_microusd(self._standing.balance(mandate.grantor.organization, mandate.balance), now_ns)
 
     def beyond_limits(
         self, found: Authorization, reservation: CallReservation, approval: Mapping[str, Any] | None
@@ -157,6 +174,7 @@ class Budget:
         scopes: tuple[str, ...],
         strict: Applied,
         kept: KeptState | None,
+        theirs: tuple[Applied, ...] = (),
     ) -> tuple[Authorization, CallReservation | None]:
         """The same for a call that has to stay within limits, of which `strict` needs to know the most it can use."""
         bound = bounds.of(call, kept, preset=destination.preset)
@@ -165,7 +183,7 @@ class Budget:
             why += _or_estimate(strict)
             return refused(found, _unenforceable(strict, why)), None
         prices = self._priced(principal, call, destination, found.now_ns)
-        money = limits.first(applied, limits.SPEND)
+        money = limits.first((*applied, *theirs), limits.SPEND)
         if None in prices and money is not None:
             why = f"the model `{call.models[prices.index(None)]}` has no price: `gateway prices` shows and sets prices"
             return refused(found, _unenforceable(money, why)), None
@@ -279,7 +297,7 @@ class Budget:
         into, kinds = bound.input_tokens, _kinds(call, bound)
         worst = WorstCase(into, tuple(prices), call.service_tier, kinds, fees=fees)
         for limit in applied:
-            balance = self._standing.balance(principal.organization, limit.scope, now=True)
+            balance = self._standing.balance(limit.organization or principal.organization, limit.scope, now=True)
             used, _ = balance.at(limit.counter, max(now_ns // MINUTE_NS, balance.minute))
             left = limit.at(now_ns) - used
             if limits.is_tokens(limit.name):

@@ -16,11 +16,12 @@ import orjson
 from gateway.audit.balance import Amounts
 from gateway.audit.content import Sealed
 from gateway.audit.entry import MAX_INTEGER, commitment, document
+from gateway.audit.halves_check import CALLEE, DIRECTION, GRANTOR, OTHER_DECISION, Side
 from gateway.audit.intents import Completed, Decided, Fields
 from gateway.body import Body
 from gateway.call import COUNTS, Usage
 from gateway.dataplane import budget
-from gateway.dataplane.phases import Carried, Judged, Received
+from gateway.dataplane.phases import Carried, Judged, Mandated, Received
 from gateway.identity.peers import Asserted
 from gateway.identity.principals import Principal
 from gateway.upstream.routing import Choices
@@ -121,7 +122,17 @@ def decided(judged: Judged) -> Decided:
             fields["callee"] = callee["id"]
         fields |= {"callee_organization": callee["organization"], "callee_name": callee["name"]}
     if judged.received is not None:
-        fields["other_decision"] = judged.received.decision_id
+        fields[CALLEE.decision] = judged.received.decision_id
+    if judged.mandated is not None:
+        mandate = judged.mandated.mandate
+        grantor = mandate.grantor
+        fields |= {
+            "mandate": mandate.id,
+            GRANTOR.organization: grantor.organization,
+            GRANTOR.agent: grantor.agent_id,
+            GRANTOR.name: grantor.name,
+            GRANTOR.decision: judged.mandated.decision_id,
+        }
     return Decided(
         organization=principal.organization,
         event_id=admitted.observed.decision_id,
@@ -137,7 +148,10 @@ def decided(judged: Judged) -> Decided:
         salt=admitted.salt,
         content=content,
         reservation=judged.reservation,
-        received=None if judged.received is None else _received(judged, judged.received),
+        others=(
+            *(() if judged.received is None else [_received(judged, judged.received)]),
+            *(() if judged.mandated is None else [_mandated(judged, judged.mandated)]),
+        ),
     )
 
 
@@ -147,17 +161,10 @@ def _received(judged: Judged, received: Received, asserted: Asserted | None = No
     If the caller's gateway is another one, its assertion says so, and its log has the other decision.
     """
     admitted, call, callee, found = judged.admitted, judged.reading.call, received.callee, received.authorization
-    caller, request = admitted.principal, admitted.request
+    request = admitted.request
     fields: dict[str, str | int | bool | None] = {
-        "direction": "receive",
-        "caller": caller.agent_id,
-        "caller_organization": caller.organization,
-        "caller_name": caller.name,
-        "other_decision": admitted.observed.decision_id if asserted is None else asserted.assertion.decision,
-        "agent_name": callee.name,
-        "agent_version": callee.version,
-        "team": callee.team,
-        "environment": callee.environment,
+        **_side(CALLEE, judged, callee),
+        OTHER_DECISION: admitted.observed.decision_id if asserted is None else asserted.assertion.decision,
         "action": call.action,
         "upstream": call.upstream,
         "provider": call.provider,
@@ -170,7 +177,7 @@ def _received(judged: Judged, received: Received, asserted: Asserted | None = No
         "request_commitment": _commitment(received.salt, "request_body", request.received),
     }
     if asserted is not None:
-        fields |= {"peer": caller.key_id, "assertion": asserted.text}
+        fields |= {"peer": admitted.principal.key_id, "assertion": asserted.text}
     return Decided(
         organization=callee.organization,
         event_id=received.decision_id,
@@ -185,6 +192,51 @@ def _received(judged: Judged, received: Received, asserted: Asserted | None = No
         private=found.kept_input,
         salt=received.salt,
         reservation=received.reservation,
+    )
+
+
+def _side(side: Side, judged: Judged, whose: Principal) -> dict[str, str | int | bool | None]:
+    """The members of the decision of another side, about an agent of its own, that say who calls and who that is."""
+    caller = judged.admitted.principal
+    return {
+        DIRECTION: side.direction,
+        "caller": caller.agent_id,
+        "caller_organization": caller.organization,
+        "caller_name": caller.name,
+        OTHER_DECISION: judged.admitted.observed.decision_id,
+        "agent_name": whose.name,
+        "agent_version": whose.version,
+        "team": whose.team,
+        "environment": whose.environment,
+    }
+
+
+def _mandated(judged: Judged, mandated: Mandated) -> Decided:
+    """The decision in the log of who has granted a mandate: what is done under it, and nothing of policies or content.
+
+    Its policies were not asked: the mandate is its word. Its limits are, in the transaction.
+    """
+    call, mandate = judged.reading.call, mandated.mandate
+    allow, grantor = judged.authorization.allow, mandate.grantor
+    return Decided(
+        organization=grantor.organization,
+        event_id=mandated.decision_id,
+        agent=grantor.agent_id,
+        key=None,
+        allow=allow,
+        reason=judged.authorization.code,
+        open=allow,
+        epoch=judged.admitted.epochs.value,
+        fields={
+            **_side(GRANTOR, judged, grantor),
+            "mandate": mandate.id,
+            "action": call.action,
+            "provider": call.provider,
+            "model": call.model,
+            "recomputable": False,
+        },
+        salt=mandated.salt,
+        reservation=mandated.reservation,
     )
 
 
@@ -251,9 +303,9 @@ def completed(carried: Carried, outcome: str) -> Completed:
         # Providers report any numbers, and sums of them are larger still.
         if value.__class__ is int and value > MAX_INTEGER:
             fields[name] = MAX_INTEGER
-    whose, received = carried.admitted.principal, carried.received
-    if received is not None:
-        whose, received = _sides(carried)
+    whose, others = carried.admitted.principal, carried.others
+    if others:
+        whose, others = _sides(carried)
     return Completed(
         organization=whose.organization,
         decision_id=observed.decision_id,
@@ -266,11 +318,9 @@ def completed(carried: Carried, outcome: str) -> Completed:
         epoch=carried.admitted.epochs.value,
         fields=fields,
         content=content,
-        received=None
-        if received is None
-        else _received_end(
-            carried, received, outcome, {"duration_us": fields["duration_us"]}, budget.settled(carried, outcome)
-        ),
+        others=_ends(others, carried, outcome, {"duration_us": fields["duration_us"]}, budget.settled(carried, outcome))
+        if others
+        else (),
     )
 
 
@@ -282,30 +332,36 @@ def _told(carried: Carried) -> dict[str, str | int | bool | None]:
     return {**said, "other_decision": proof.decision, "other_leaf": proof.leaf}
 
 
-def _sides(carried: Carried) -> tuple[Principal, tuple[str, Principal] | None]:
-    """The agent whose decision this is, and the decision of the other side of a call to an agent that is in a log here.
+def _sides(carried: Carried) -> tuple[Principal, tuple[tuple[str, Principal], ...]]:
+    """The agent whose decision this is, and the decisions of other sides that are in a log here.
 
     The log of a caller behind another gateway is there.
     """
-    if carried.admitted.request.assertion is not None and carried.received is not None:
-        return carried.received[1], None
-    return carried.admitted.principal, carried.received
+    if carried.admitted.request.assertion is not None and carried.others:
+        return carried.others[0][1], ()
+    return carried.admitted.principal, carried.others
 
 
-def _received_end(
-    carried: Carried, received: tuple[str, Principal], outcome: str, fields: Fields, settled: Amounts | None = None
-) -> Completed:
-    """The end of the decision of the other side of a call to an agent, settled at what the caller is charged."""
-    decision_id, callee = received
-    return Completed(
-        organization=callee.organization,
-        decision_id=decision_id,
-        agent=callee.agent_id,
-        outcome=outcome,
-        status=carried.admitted.observed.status,
-        settled=settled,
-        epoch=carried.admitted.epochs.value,
-        fields=fields,
+def _ends(
+    others: tuple[tuple[str, Principal], ...],
+    carried: Carried,
+    outcome: str,
+    fields: Fields,
+    settled: Amounts | None = None,
+) -> tuple[Completed, ...]:
+    """The ends of the decisions of other sides, settled at what the caller is charged."""
+    return tuple(
+        Completed(
+            organization=whose.organization,
+            decision_id=decision_id,
+            agent=whose.agent_id,
+            outcome=outcome,
+            status=carried.admitted.observed.status,
+            settled=settled,
+            epoch=carried.admitted.epochs.value,
+            fields=fields,
+        )
+        for decision_id, whose in others
     )
 
 
@@ -318,7 +374,7 @@ def _further(model: str | None, usage: Usage) -> dict[str, object]:
 
 def bare(carried: Carried, outcome: str, why: str) -> Completed:
     """The same without anything of the answer, if no entry can hold that: the decision must be closed all the same."""
-    admitted, (whose, received) = carried.admitted, _sides(carried)
+    admitted, (whose, others) = carried.admitted, _sides(carried)
     return Completed(
         organization=whose.organization,
         decision_id=admitted.observed.decision_id,
@@ -327,7 +383,7 @@ def bare(carried: Carried, outcome: str, why: str) -> Completed:
         status=admitted.observed.status,
         epoch=admitted.epochs.value,
         fields={"detail": f"the rest of this entry could not be made: {why}"[:_DETAIL], **_told(carried)},
-        received=None if received is None else _received_end(carried, received, outcome, {}),
+        others=_ends(others, carried, outcome, {}),
     )
 
 

@@ -12,10 +12,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from gateway.call import Call, Reference
-from gateway.dataplane import receiving
+from gateway.dataplane import mandates, receiving
 from gateway.dataplane.admission import holders_of
 from gateway.dataplane.beside import beside
 from gateway.dataplane.budget import Budget
+from gateway.dataplane.mandates import Mandate
 from gateway.dataplane.obliged import obliged
 from gateway.dataplane.phases import Admitted
 from gateway.dataplane.reading import LARGE_BODY
@@ -72,6 +73,7 @@ def judge(
     destination: Destination | None = None,
     kept: KeptState | None = None,
     approval: Mapping[str, Any] | None = None,
+    mandate: Mandate | None = None,
 ) -> Judgement:
     """Judge a call, of a request or of anybody who asks what would become of one. Nothing is reserved or recorded here.
 
@@ -89,23 +91,25 @@ def judge(
         and found.code in (ALLOWED, APPROVAL)
     ):
         found = authorization.refused(found, authorization.PERSON_REQUIRED)
+    if mandate is not None and mandate.refusal and found.code in (ALLOWED, APPROVAL):
+        found = authorization.refused(found, mandates.refused(mandate))
     document = found.input
     edits: tuple[str, ...] = ()
     output_limit = reservation = None
     if found.allow and budget is not None and destination is not None:
         asked = time.monotonic()
-        found, output_limit = budget.with_output_limit(found, principal, call, destination, apply, kept)
+        found, output_limit = budget.with_output_limit(found, principal, call, destination, apply, kept, mandate)
         # The bound of a long text takes longer than policies may: their deadline is for themselves.
         ends += time.monotonic() - asked
     if found.allow and found.obligations:
         found, call, edits = authorization.enforce(found, principal, call, apply, ends=ends)
     if found.allow and budget is not None and destination is not None:
-        found, reservation = budget.reserve(found, principal, call, destination, kept)
+        found, reservation = budget.reserve(found, principal, call, destination, kept, mandate)
         if reservation is not None:
             found = budget.beyond_limits(found, reservation, approval)
     elif found.code == APPROVAL and found.over_limit and budget is not None and destination is not None:
         # Whoever approves the call decides about the limits as well.
-        _, reservation = budget.reserve(found, principal, call, destination, kept)
+        _, reservation = budget.reserve(found, principal, call, destination, kept, mandate)
         if reservation is not None:
             found = budget.beyond_limits(found, reservation, approval)
     return Judgement(found, document, call, edits, output_limit, reservation)
@@ -130,13 +134,15 @@ class Judge:
         foreign: tuple[Reference, ...],
         kept: KeptState | None,
         approval: Mapping[str, Any] | None = None,
+        mandate: Mandate | None = None,
     ) -> tuple[Judgement, str]:
         """Judge the call. The text says what bundles would have decided that do not count."""
         # A bound of its tokens looks at all characters of a body, and some take a microsecond each.
         if judges.summary not in self._long and len(admitted.request.received) <= LARGE_BODY:
-            return self._decide(admitted, call, judges, foreign, kept, approval)
+            return self._decide(admitted, call, judges, foreign, kept, approval, mandate)
         whose = holders_of(admitted.principal)
-        found = await beside(self.turns, whose, self._decide, admitted, call, judges, foreign, kept, approval)
+        asked = admitted, call, judges, foreign, kept, approval, mandate
+        found = await beside(self.turns, whose, self._decide, *asked)
         admitted.request.count_spooled(found[0].call)
         return found
 
@@ -154,16 +160,21 @@ class Judge:
         foreign: tuple[Reference, ...],
         kept: KeptState | None,
         approval: Mapping[str, Any] | None,
+        mandate: Mandate | None,
     ) -> tuple[Judgement, str]:
         """Touches nothing of the request, so it may run beside the event loop."""
         principal, destination = admitted.principal, admitted.match.destination
         began = time.monotonic()
         now_ns = time.time_ns()
         usage = self._budget.usage(principal, now_ns) if judges.reads_usage else None
+        if mandate is not None:
+            left = self._budget.left_microusd(mandate, now_ns)
+            call = replace(call, mandate=None if mandate.refusal else mandate.document(left))
         apply = functools.partial(obliged, destination.provider)
         found = judge(
             judges, principal, call, now_ns, apply, began + self._deadline,
             foreign=foreign, usage=usage, budget=self._budget, destination=destination, kept=kept, approval=approval,
+            mandate=mandate,
         )  # fmt: skip
         if found.call is not call:
             found = replace(found, call=receiving.spooled(found.call, admitted.request.received))

@@ -20,6 +20,7 @@ from gateway.dataplane.admission import Place
 from gateway.dataplane.content import Keeping
 from gateway.dataplane.guarding import Guarded
 from gateway.dataplane.held_bytes import Holding, Turn
+from gateway.dataplane.mandates import Mandate
 from gateway.dataplane.produced import Produced
 from gateway.dataplane.refusals import Asked
 from gateway.errors import PrincipalHint
@@ -64,6 +65,8 @@ class Request:
     # For the log; empty if the client does not say.
     trace_id: str = ""
     user_agent: str = ""
+    # The id of the mandate under which its client acts; empty if it names none.
+    mandate: str = ""
     # The tracer's own state of this request, if there is a tracer.
     trace: object | None = None
     received: Body = b""
@@ -244,6 +247,16 @@ class Proof:
 
 
 @frozen()
+class Mandated:
+    """The half of a call under a mandate that the log of its grantor gets, with its share of that side's limits."""
+
+    decision_id: str
+    mandate: Mandate
+    salt: bytes
+    reservation: CallReservation
+
+
+@frozen()
 class Judged:
     """A call with the answer of policies and limits. `reading` has the call as it would be forwarded."""
 
@@ -268,6 +281,8 @@ class Judged:
     told_alone: bool = False
     # Of a call to another agent: the decision of its side; None also if that was not asked.
     received: Received | None = None
+    # Of a call under a mandate: what its grantor's log gets.
+    mandated: Mandated | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -291,8 +306,10 @@ class Carried:
     set_headers: Mapping[str, str]
     # Filters an answer by what the agent may use, if policies want that.
     guarded: Guarded | None
-    # The decision of the other side of a call to an agent: its id, and whose it is.
-    received: tuple[str, Principal] | None = None
+    # The decision of the other side of a call to an agent; empty if there is none.
+    received: str = ""
+    # The decisions of all other sides: their ids, and whose they are.
+    others: tuple[tuple[str, Principal], ...] = ()
     # The tool of an MCP server that is called; empty if none is.
     tool: str = ""
     # The calls of tools that the answer has proposed.
@@ -334,6 +351,10 @@ class Carried:
         return cls(
             admitted, call, sent, keeps_all, judged.keeping, judged.reservation,
             found.now_ns, obligations.max_output_tokens, call.tools != (), obligations.set_headers, guarded,
-            None if judged.received is None else (judged.received.decision_id, judged.received.callee),
+            "" if judged.received is None else judged.received.decision_id,
+            (
+                *(() if judged.received is None else [(judged.received.decision_id, judged.received.callee)]),
+                *(() if judged.mandated is None else [(judged.mandated.decision_id, judged.mandated.mandate.grantor)]),
+            ),
             "" if call.tool is None else call.tool.name,
         )  # fmt: skip

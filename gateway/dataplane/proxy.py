@@ -31,11 +31,19 @@ from typing import TypeAlias
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from gateway.audit import halves_check
 from gateway.audit.entry import SALT_BYTES
+from gateway.audit.halves_check import CALLEE
 from gateway.audit.writer import AuditWriter
 from gateway.call import Call, Reference
-from gateway.dataplane import border, client_headers, preconditions, receiving, refusal_answers, upstream_errors
+from gateway.dataplane import (
+    border,
+    client_headers,
+    mandates,
+    preconditions,
+    receiving,
+    refusal_answers,
+    upstream_errors,
+)
 from gateway.dataplane.admission import Admission, Place
 from gateway.dataplane.approving import Approvals, AwaitingError
 from gateway.dataplane.attempts import Chooser, Failure, KeptAnswer, again
@@ -52,7 +60,7 @@ from gateway.dataplane.joining import Joining
 from gateway.dataplane.judgement import Judge, Judgement, denial
 from gateway.dataplane.measures import Measures
 from gateway.dataplane.outages import Outages
-from gateway.dataplane.phases import Admitted, Carried, Judged, Observed, Reading, Received, Request
+from gateway.dataplane.phases import Admitted, Carried, Judged, Mandated, Observed, Reading, Received, Request
 from gateway.dataplane.reading import Reader, check_upstream
 from gateway.dataplane.recording import Recorder
 from gateway.dataplane.refusal_answers import Teller
@@ -327,6 +335,8 @@ class DataPlane:
         place = self._admission.enter(principal)
         request.take_place(place)
         client.known(place.holders)
+        if mandates.HEADER in headers:
+            request.mandate = headers[mandates.HEADER].decode("latin-1") or "-"
         request.trace_id, request.user_agent = client_headers.trace_id(headers), client_headers.user_agent(headers)
         routes = await self._registry.routes(epochs.upstreams)
         try:
@@ -404,22 +414,31 @@ class DataPlane:
             foreign = await self._reader.foreign(principal, match, call)
             kept = await self._reader.kept(principal, match, call)
             observed.judging_ns = time.monotonic_ns()
-            consent, received = None, None
+            consent, received, mandate, mandated = None, None, None, None
+            if named_mandate := admitted.request.mandate:
+                mandate = await self._registry.mandates.of(named_mandate, principal, call, admitted.epochs.authority)
+            asked = admitted, call, judges, foreign, kept
             if admitted.request.assertion is not None:
                 found, received = self._receive_alone(admitted, call, callee, active, foreign)
                 shadow = ""
+                if mandate is not None:  # its holder would be an agent of this gateway
+                    refused = authorization.refused(found.authorization, mandates.refused(mandate))
+                    found, received = replace(found, authorization=refused), None
             else:
-                found, shadow = await self._judgements.decide(admitted, call, judges, foreign, kept)
+                found, shadow = await self._judgements.decide(*asked, mandate=mandate)
             if found.authorization.code == APPROVAL and self._approvals is not None:
                 consent = await self._approvals.of(admitted, call, found.authorization)
                 if (given := consent.document) is not None:
-                    found, shadow = await self._judgements.decide(admitted, call, judges, foreign, kept, given)
+                    found, shadow = await self._judgements.decide(*asked, given, mandate)
             if received is None and callee is not None and found.authorization.allow:
                 found, received = self._receive(admitted, found, callee, active)
             if found.authorization.allow and match.destination.remote is not None and not known:
                 found = replace(
                     found, authorization=border.unavailable(found.authorization, match.destination.remote[0])
                 )
+            if mandate is not None and found.authorization.allow and found.reservation is not None:
+                share = mandate.reservation(found.reservation, found.call)
+                mandated = Mandated(new_id("dec_"), mandate, random_bytes(SALT_BYTES), share)
             observed.panel, observed.model = found.authorization.panel, found.call.model
             keeping = None
             if self._contents is not None and principal.content is not None:
@@ -438,6 +457,7 @@ class DataPlane:
                 keeping,
                 *told,
                 received,
+                mandated,
             )
             overtaken = consent is None and found.authorization.may_be_overtaken
             use = await (self._recorder.decided(judged) if received is None else self._record(judged))
@@ -467,9 +487,9 @@ class DataPlane:
         self, admitted: Admitted, found: Judgement, callee: Callee, active: ActiveSet
     ) -> tuple[Judgement, Received | None]:
         """Ask the side of the agent that is called, whose word is needed as well. Its reasons are for its own log."""
-        name = f"{callee.document['organization']}/{callee.document['name']}"
+        organization, name = callee.document["organization"], callee.document["name"]
         if callee.refusal is not None:
-            verdict = Verdict("callee_unavailable", reasons=(f"`{name}` takes no requests now",))
+            verdict = Verdict("callee_unavailable", reasons=(f"`{organization}/{name}` takes no requests now",))
             return replace(found, authorization=authorization.refused(found.authorization, verdict)), None
         judges = authorization.panel(callee.principal, active, self._policies, receiving=True)
         ends = time.monotonic() + self._settings.policy_deadline_ms / 1000
@@ -477,7 +497,8 @@ class DataPlane:
         share = self._judgements.received(callee.principal, admitted.principal, theirs, found.call)
         received = Received(new_id("dec_"), callee.principal, theirs, random_bytes(SALT_BYTES), share)
         if not theirs.allow:
-            verdict = Verdict(halves_check.REFUSED, reasons=(halves_check.refused(name, received.decision_id),))
+            told = {CALLEE.organization: organization, CALLEE.name: name, CALLEE.decision: received.decision_id}
+            verdict = Verdict(CALLEE.refusal, reasons=(CALLEE.refused(told),))
             found = replace(found, authorization=authorization.refused(found.authorization, verdict))
         return found, received
 
@@ -689,10 +710,10 @@ class DataPlane:
         destination, agent = admitted.match.destination, admitted.principal.agent_id
         headers = {**admitted.head.headers, **carried.set_headers, **destination.headers}
         self._breakers.enter(destination, agent)
-        if carried.received is not None:
+        if carried.received:
             principal = admitted.principal
             headers["Gateway-Caller"] = f"{principal.organization}/{principal.name}"
-            headers["Gateway-Decision"] = carried.received[0]
+            headers["Gateway-Decision"] = carried.received
         if self._tracer is not None:
             self._tracer.forward(observed, headers)
         if destination.auth not in (KEY, PEER):
@@ -702,7 +723,7 @@ class DataPlane:
                 observed.decision_id,
                 destination.base_url,
                 destination.auth,
-                "" if carried.received is None else carried.received[0],
+                carried.received,
             )
         outgoing = destination.provider.prepare(call, destination.base_url, destination.secret, headers)
         if destination.auth == PEER:

@@ -19,6 +19,7 @@ import orjson
 from gateway.a2a import cards
 from gateway.dataplane import pinned_tools
 from gateway.dataplane.callees import Callees
+from gateway.dataplane.mandates import Mandates
 from gateway.errors import Denied, GatewayError
 from gateway.identity.peers import PEER, PeerSource
 from gateway.mcp.pins import TRUSTS, Pins
@@ -57,6 +58,7 @@ class RegistryView:
         self._vault = vault
         self.callees = Callees(registry, data_plane)
         self.peers: PeerSource = registry
+        self.mandates = Mandates(registry)
         self._table_epoch = -1
         self._table = RouteTable([])
         self._active: ActiveSet | None = None

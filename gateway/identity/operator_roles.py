@@ -30,6 +30,7 @@ NOUNS: Final = (
     "keys",
     "bindings",
     "limits",
+    "mandates",
     "upstreams",
     "routes",
     "issuers",

@@ -98,6 +98,8 @@ def build_input(
         document["on_behalf_of"] = principal.person
     if approval is not None:
         document["approval"] = approval
+    if call.mandate is not None:
+        document["mandate"] = call.mandate
     return document
 
 
@@ -105,6 +107,8 @@ def received(document: Mapping[str, Any]) -> dict[str, Any]:
     """The same call as the side that receives it sees it: nothing of the caller's usage, person and approvals."""
     hidden = ("on_behalf_of", "approval")
     kept = {name: value for name, value in document.items() if name not in hidden}
+    if "mandate" in kept:
+        kept["mandate"] = {name: value for name, value in kept["mandate"].items() if name != "left_microusd"}
     return {**kept, "direction": "receive", "usage": {}}
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias
 
 import policy_engine as pe
 from gateway.audit import over_limits
+from gateway.audit.halves_check import GRANTOR
 from gateway.errors import GatewayError
 from gateway.identity import key_scope
 from gateway.identity.principals import Effect
@@ -353,6 +354,8 @@ def _not_comparable(before: Recorded, entry: Mapping[str, Any], unkept: Sequence
         return "the policies allow it; its upstream is called on behalf of persons, and the agent acted for none"
     if before.code in authorization.OF_CALLEE and verdict.code == ALLOWED:
         return "the policies of this side allow it; the agent that was called did not"
+    if before.code == GRANTOR.refusal and verdict.code in (ALLOWED, APPROVAL):
+        return "the policies of this side allow it; the mandate that it named did not let it through"
     if before.code == APPROVAL and verdict.code == ALLOWED:
         return "the policies allow it with its approval; the log found that this could not be used"
     if before.code == "limit_unenforceable":

@@ -34,6 +34,7 @@ from gateway.registry.models import (
     Webhook,
 )
 from gateway.registry.outbox import document
+from gateway.registry.records import MandateRecord
 
 
 def _of(row: object, *columns: str, **named: str) -> Fields:
@@ -176,6 +177,20 @@ def tool(row: UpstreamTool, upstream: Upstream) -> Fields:
 def route(row: UpstreamRoute) -> Fields:
     named = _of(row, route="id", route_name="name", route_version="version", members_json="members")
     return {**named, **_of(row, "is_default")}
+
+
+def mandate(record: MandateRecord) -> Fields:
+    """The same for the logs of both sides; the document's digest says the rest."""
+    return {
+        "mandate": record.id,
+        "mandate_digest": record.digest,
+        "grantor_organization": record.organization,
+        "grantor": record.agent_id,
+        "grantee_organization": record.to_organization,
+        "grantee": record.to_agent_id,
+        "amount_microusd": record.amount_microusd,
+        "expires_ns": str(record.expires_ns),
+    }
 
 
 def webhook(row: Webhook) -> Fields:

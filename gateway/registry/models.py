@@ -776,6 +776,32 @@ class Webhook(SQLModel, table=True):
     created_ns: int = Field(sa_type=BigInteger)
 
 
+class Mandate(SQLModel, table=True):
+    """A mandate of an agent to another one, perhaps of another organization (`gateway/registry/mandates.py`).
+
+    `scope` has its actions and models, as that of a key. `digest` is that of the document that its organization signs.
+    """
+
+    __table_args__ = (
+        Index("mandate_organization", "organization_id", "id"),
+        Index("mandate_to_organization", "to_organization_id", "id"),
+    )
+    id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.id")
+    agent_id: str = Field(foreign_key="agent.id")
+    to_organization_id: str = Field(foreign_key="organization.id")
+    to_agent_id: str = Field(foreign_key="agent.id")
+    scope: str
+    amount_microusd: int = Field(sa_type=BigInteger)
+    requests: int | None = Field(default=None, sa_type=BigInteger)
+    purpose: str
+    digest: str
+    created_ns: int = Field(sa_type=BigInteger)
+    expires_ns: int = Field(sa_type=BigInteger)
+    revoked_ns: int | None = Field(default=None, sa_type=BigInteger)
+    actor: str
+
+
 class ApprovalRequest(SQLModel, table=True):
     """A call that people must approve before it runs (docs/explanation/approvals.md). Workers add rows themselves.
 

@@ -89,6 +89,22 @@ class ToolRow(NamedTuple):
     definition: str
 
 
+class MandateRow(NamedTuple):
+    """A mandate, dead or alive: its grantor's organization and agent, and whom it was given to."""
+
+    id: str
+    organization: str
+    agent: str
+    to_agent: str
+    # The text of a `KeyScope`.
+    scope: str
+    amount_microusd: int
+    requests: int | None
+    purpose: str
+    expires_ns: int
+    revoked_ns: int | None
+
+
 class RouteRow(NamedTuple):
     """Several upstreams under one name. `members` is the JSON text of `models.UpstreamRoute.members`."""
 
@@ -145,6 +161,10 @@ class RegistryPort(Protocol):
 
     async def agent(self, organization: str, reference: str) -> AgentRow | None:
         """The agent of an organization that has this id, or the one that has not ended and has this name."""
+        ...
+
+    async def mandate(self, identifier: str) -> MandateRow | None:
+        """The mandate with this id, of whichever organization."""
         ...
 
     async def issuers(self, issuer: str) -> list[WorkloadIssuer]:
@@ -211,7 +231,7 @@ def wrong_revision(path: Path, found: str | None) -> GatewayError:
 
 TRIGGERS: Final = "SELECT name, tbl_name, sql FROM sqlite_master WHERE type IN ('trigger', 'view') ORDER BY name"
 
-FINGERPRINT: Final = "a83fc65af8abece9"
+FINGERPRINT: Final = "6ef509f0edfd7565"
 """The digest as of the newest migration; a test says what it must be."""
 
 

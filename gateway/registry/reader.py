@@ -29,6 +29,7 @@ from gateway.registry.port import (
     AgentRow,
     BundleRef,
     Epochs,
+    MandateRow,
     RouteRow,
     ToolRow,
     UpstreamRow,
@@ -43,6 +44,13 @@ _AGENT = """
 SELECT a.id, a.name, a.status
   FROM agent a JOIN organization o ON o.id = a.organization_id
  WHERE o.name = ? AND (a.id = ? OR (a.name = ? AND a.status NOT IN ('revoked', 'retired')))
+"""
+
+_MANDATE = """
+SELECT m.id, o.name, m.agent_id, m.to_agent_id, m.scope, m.amount_microusd, m.requests, m.purpose, m.expires_ns,
+       m.revoked_ns
+  FROM mandate m JOIN organization o ON o.id = m.organization_id
+ WHERE m.id = ?
 """
 
 _ISSUERS = """
@@ -172,6 +180,10 @@ class RegistryReader:
     async def agent(self, organization: str, reference: str) -> AgentRow | None:
         rows = self._all(_AGENT, (organization, reference, reference))
         return AgentRow._make(rows[0]) if rows else None
+
+    async def mandate(self, identifier: str) -> MandateRow | None:
+        rows = self._all(_MANDATE, (identifier,))
+        return MandateRow._make(rows[0]) if rows else None
 
     async def issuers(self, issuer: str) -> list[WorkloadIssuer]:
         rows = [WorkloadIssuer._make(row) for row in self._all(_ISSUERS, (issuer,))]

@@ -329,6 +329,33 @@ class LimitRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MandateRecord:
+    """A mandate. `state` is `in_force`, `revoked` or `expired`.
+
+    `digest` is SHA-256 (hex) of the RFC 8785 form of its document, which `mandates.document` makes and its organization
+    signs.
+    """
+
+    id: str
+    organization: str
+    agent: str
+    agent_id: str
+    to_organization: str
+    to_agent: str
+    to_agent_id: str
+    actions: list[str]
+    models: list[str]
+    amount_microusd: int
+    requests: int | None
+    purpose: str
+    state: str
+    created_ns: int
+    expires_ns: int
+    revoked_ns: int | None
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamRecord:
     """`version` counts the secrets that this upstream has had."""
 

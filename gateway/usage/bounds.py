@@ -87,7 +87,7 @@ def charge_of_agent(call: Call) -> int:
     """The nano-dollars that a call to another agent counts for: its price, or what the call says if that is more."""
     if call.agent is None or not call.action.startswith(_ORDERS):
         return 0
-    return 1000 * max(int(call.agent["price_microusd"]), int(call.params.get(AMOUNT, 0)))
+    return 1000 * max(int(call.agent.get("price_microusd", 0)), int(call.params.get(AMOUNT, 0)))
 
 
 class KeptState(NamedTuple):

@@ -165,6 +165,8 @@ class Applied:
     estimates: bool = False
     # A call with an approval may go over it, but not beyond this: 0 for none, and None without an end.
     approvable: int | None = 0
+    # The organization in which it counts, if that is not the one that calls: it has granted the mandate for the call.
+    organization: str = ""
 
     def at(self, time_ns: int) -> int:
         """Its value at this time: a raise ends by itself, and never lowers anything."""

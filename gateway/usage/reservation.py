@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import orjson
 
 from gateway.audit.balance import METRIC_OF, MINUTE_NS, Balance, Ends, shown_time
-from gateway.audit.balances import Balances, Group, Held, number
+from gateway.audit.balances import Balances, Group, Held, lasting, number
 from gateway.audit.entry import MAX_INTEGER, document
 from gateway.audit.intents import Denial, Fields
 from gateway.audit.over_limits import RaisedLimit, may_exceed
@@ -79,6 +79,8 @@ class CallReservation(NamedTuple):
     worst: WorstCase | None = None
     # The reason why it is not the most that the call can use; None if it is.
     estimate: Estimate | None = None
+    # The minutes until which windows of these scopes last.
+    until: tuple[tuple[str, int], ...] = ()
 
     def take(self, balances: Balances, time_ns: int, raised: Sequence[RaisedLimit] = ()) -> Fields | Denial:
         """The members of the entry by which it reserves; or a denial with every limit that has no room for it.
@@ -91,9 +93,12 @@ class CallReservation(NamedTuple):
             if balance.minute > minute:
                 minute = balance.minute
         begun = None if self.zone == zones.DEFAULT else zones.ends(self.zone, minute)
+        until = dict(self.until)
+        if until and minute >= min(until.values()):
+            return Denial(reasons=["the time for it is over"])
         read: list[list[Any]] = []
         if self.limits:
-            exceeded, full = self._compare(group, minute, begun, time_ns, read, raised)
+            exceeded, full = self._compare(group, minute, begun, time_ns, read, raised, until)
             if exceeded:
                 return _denial(exceeded, full)
         tokens, spend = self.tokens, self.spend_nanousd
@@ -104,8 +109,10 @@ class CallReservation(NamedTuple):
         compared = f'"read":{orjson.dumps(read).decode()},' if read else ""
         if self.estimate is not None:
             ends += f'"estimated":{orjson.dumps(self.estimate.why[:_WHY]).decode()},'
-        text = f'{{{ends}"minute":{minute},{compared}"scopes":{group.text},"spend_nanousd":{spend},"tokens":{tokens}}}'
-        balances.made(text, Held(group, minute, tokens, spend, begun, read))
+        lasts = f',"until":{orjson.dumps(until, option=orjson.OPT_SORT_KEYS).decode()}' if until else ""
+        amounts = f'"spend_nanousd":{spend},"tokens":{tokens}'
+        text = f'{{{ends}"minute":{minute},{compared}"scopes":{group.text},{amounts}{lasts}}}'
+        balances.made(text, Held(group, minute, tokens, spend, begun, read, until))
         return {"reservation_json": text}
 
     def _compare(
@@ -116,6 +123,7 @@ class CallReservation(NamedTuple):
         time_ns: int,
         read: list[list[Any]],
         raised: Sequence[RaisedLimit],
+        until: Mapping[str, int],
     ) -> tuple[list[dict[str, Any]], list[LimitWindow]]:
         """Compare the call with every limit. Values that were read go into `read`; returns the limits without room."""
         exceeded: list[dict[str, Any]] = []
@@ -131,7 +139,8 @@ class CallReservation(NamedTuple):
                 and _is_approvable(limit, used + needed)
                 and may_exceed(raised, limit.scope, limit.counter, value, needed)
             ):
-                ends = balance.ends(limit.counter, minute, begun)
+                new = lasting(until[limit.scope]) if limit.scope in until else begun
+                ends = balance.ends(limit.counter, minute, new)
                 exceeded.append(_exceeded(limit, value, used, reserved, needed, ends, time_ns))
                 window = limit.scope, limit.counter, used, reserved, value, limit.id, minute, ends, needed
                 full.append(LimitWindow(*window))

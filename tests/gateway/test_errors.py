@@ -15,7 +15,7 @@ CODES = {
     401: "bad_credentials",
     403: "agent_suspended key_scope policy_denied no_policy policy_undefined policy_error policy_deadline "
     "policy_bad_decision policy_unsupported limit_unenforceable foreign_reference tool_unapproved "
-    "person_required callee_unavailable callee_refused peer_refused cross_site approval_required",
+    "person_required callee_unavailable callee_refused mandate_refused peer_refused cross_site approval_required",
     404: "unknown_route",
     405: "wrong_method",
     413: "too_large",

@@ -40,20 +40,20 @@ def call(*, allow: bool = True, theirs: bool | None = True, organization: str = 
     reason = "allowed" if allow else "callee_refused"
     return Decided(
         organization="acme", event_id=mine, agent="agt_bot", key="key_1", allow=allow, reason=reason, open=allow,
-        fields=fields, received=received, **more,
+        fields=fields, others=() if received is None else (received,), **more,
     )  # fmt: skip
 
 
 def end(decided: Decided, outcome: str = "ok") -> Completed:
-    assert decided.received is not None
+    assert decided.others
     other = Completed(
-        organization=decided.received.organization,
-        decision_id=decided.received.event_id,
+        organization=decided.others[0].organization,
+        decision_id=decided.others[0].event_id,
         agent="agt_sales",
         outcome=outcome,
     )
     return Completed(
-        organization="acme", decision_id=decided.event_id, agent="agt_bot", outcome=outcome, received=other
+        organization="acme", decision_id=decided.event_id, agent="agt_bot", outcome=outcome, others=(other,)
     )
 
 
@@ -69,9 +69,9 @@ def test_each_half_has_the_leaf_of_the_other(log: Log, organization: str) -> Non
     assert log.rows("SELECT count(*) FROM open_decision") == [(2,)]
     writer.write_sync(end(decided))
     found = {str(each["id"]): each for each in entries(log, "acme") + entries(log, organization)}
-    assert decided.received is not None
-    theirs, mine = found[decided.received.event_id], found[decided.event_id]
-    closing = found["end_" + decided.received.event_id.removeprefix("dec_")]
+    assert decided.others
+    theirs, mine = found[decided.others[0].event_id], found[decided.event_id]
+    closing = found["end_" + decided.others[0].event_id.removeprefix("dec_")]
     assert committed.entry["other_leaf"] == merkle.leaf_hash(encode(theirs)).hex()
     assert closing["other_leaf"] == merkle.leaf_hash(encode(mine)).hex()
     assert log.rows("SELECT count(*) FROM open_decision") == [(0,)]
@@ -155,8 +155,8 @@ def test_a_call_that_ran_without_the_other_side_is_found(log: Log) -> None:
 
 def test_a_half_without_the_other_is_found(log: Log) -> None:
     decided = call()
-    assert decided.received is not None
-    log.writer().write_sync(replace(decided.received, open=False, allow=False, reason="policy_denied"))
+    assert decided.others
+    log.writer().write_sync(replace(decided.others[0], open=False, allow=False, reason="policy_denied"))
     assert ["no decision of" in each.message for each in log.verify().findings] == [True]
 
 

@@ -285,6 +285,20 @@ SCRIPTS: Final = {
         peers remove globex-gw
         peers list
         """,
+    "mandates": """
+        orgs create acme
+        mandates list
+        agents register buyer --owner ada --org acme
+        agents register scout --owner dana --org acme
+        mandates grant buyer --to scout --action chat.* --amount 2usd --for 8h --purpose research --org acme
+        mandates grant buyer --to scout --action chat.* --amount 2usd --for 400d --purpose research --org acme
+        mandates grant buyer --to globex/sales --action chat.* --amount 2usd --for 8h --purpose research --org acme
+        mandates grant buyer --to buyer --action chat.* --amount 2usd --for 8h --purpose research --org acme --json
+        mandates list --org initech
+        mandates show mnd_00000000-0000-7000-8000-000000000001 --org acme
+        mandates export mnd_00000000-0000-7000-8000-000000000001 --org acme
+        mandates revoke mnd_00000000-0000-7000-8000-000000000001 --org acme --reason over
+        """,
     "prices": """
         prices list
         prices list --json

@@ -253,6 +253,12 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         "limits remove": [subject, limit, "--reason", why],
         "limits list": [],
         "limits show": [subject],
+        "mandates grant": [
+            *(agent, "--to", reference("agt_"), "--action", "chat.*", "--amount", "1usd", "--for", "2h"),
+            *("--purpose", why, "--reason", why),
+        ],
+        "mandates list": [],
+        **{f"mandates {verb}": [reference("mnd_")] for verb in ("show", "export", "revoke")},
         "apply": [
             "-f",
             FLEET + orjson.dumps(fleet(chance, me, other, agent)).decode(),

@@ -111,6 +111,16 @@ def draw(
         ("DELETE", f"/bindings/{reference('bnd_')}", None),
         ("POST", "/limits", {**subject, "limit": "requests_per_day", "value": chance.randrange(99), **text}),
         ("DELETE", f"/limits/{reference('lim_')}", None),
+        (
+            "POST",
+            "/mandates",
+            {
+                **{"agent": agent, "to": reference("agt_"), "actions": ["chat.*"], "amount_microusd": 9},
+                **{"for_seconds": 60, "purpose": me.mark, **text},
+            },
+        ),
+        ("GET", f"/mandates{chance.choice(['', '/' + reference('mnd_')])}", None),
+        ("POST", f"/mandates/{reference('mnd_')}/revoke", text),
         ("POST", "/upstreams", {"name": chance.choice(NAMES), "provider": "openai", "secret": me.mark}),
         ("PUT", f"/upstreams/{chance.choice(NAMES)}", {"provider": "openai", "secret": me.mark}),
         ("DELETE", f"/upstreams/{chance.choice(NAMES)}", None),
@@ -168,7 +178,7 @@ def fleet(chance: random.Random, me: Tenant, other: Tenant, agent: str) -> dict[
 
 _PREFIXES = {"operator": "opr_", "token": "otk_", "agent": "agt_", "key": "key_", "binding": "bnd_", "limit": "lim_"}
 _PREFIXES |= {"upstream": "ups_", "route": "rte_", "issuer": "iss_", "rule": "rul_", "webhook": "whk_", "stop": "stp_"}
-_PREFIXES |= {"approval": "apr_"}
+_PREFIXES |= {"approval": "apr_", "mandate": "mnd_"}
 # The first does not end, and the others can end the token of all that follows.
 _LEFT_OUT = {"/events", "/logout", "/me/sessions/{token}/revoke"}
 

@@ -49,6 +49,13 @@ def made(control: Control, other: Tenant) -> dict[str, str]:
         "upstream": ("/upstreams", {"name": "theirs", "provider": "openai", "secret": "x"}),
         "route": ("/routes", {"name": "all-theirs", "members": [{"upstream": "theirs"}]}),
         "issuer": ("/issuers", {"name": "theirs", "issuer": url, "audience": "theirs", "jwks_url": url}),
+        "mandate": (
+            "/mandates",
+            {
+                **{"agent": agent, "to": ask("POST", "/agents", {"name": "deputy"}).ok(201)["id"]},
+                **{"actions": ["chat.*"], "amount_microusd": 9, "for_seconds": 60, "purpose": "theirs"},
+            },
+        ),
         "webhook": ("/webhooks", {"url": f"{url}/hook"}),
         "stop": ("/stops", {"reason": "theirs"}),
         "operator": ("/operators", {"name": "theirs", "role": "viewer"}),

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -18,11 +19,11 @@ import gateway.registry.migrations
 from gateway.data_directory import DataDirectory
 from gateway.errors import Denied, GatewayError
 from gateway.identity import organization_keys, token_keys
-from gateway.registry import emergency_stops, peers, queries
+from gateway.registry import emergency_stops, mandates, peers, queries
 from gateway.registry.database import Registry
 from gateway.registry.issuers import add_issuer, add_rule
 from gateway.registry.limits.usage_limits import set_limit
-from gateway.registry.migrations.versions import r0028_tables, r0037_tools, r0042_peers
+from gateway.registry.migrations.versions import r0028_tables, r0037_tools, r0042_peers, r0043_mandates
 from gateway.registry.migrations.versions.r0028_tables import EVENTS, PARTS, WRITTEN_ONCE
 from gateway.registry.models import Agent, LegacyKey
 from gateway.registry.operators.operators import add_operator
@@ -34,7 +35,7 @@ from gateway.registry.upstreams.routes import NewMember, set_route
 from gateway.registry.upstreams.tools import observe
 from tests.gateway.conftest import ACTOR, ORG, Home, at_once, copied_home, new_home
 
-CHANGES = r0028_tables.CHANGES | r0037_tools.CHANGES | r0042_peers.CHANGES
+CHANGES = r0028_tables.CHANGES | r0037_tools.CHANGES | r0042_peers.CHANGES | r0043_mandates.CHANGES
 
 
 def execute(home: Home, statement: str) -> int:
@@ -131,6 +132,8 @@ def fill(home: Home) -> None:
                 actor=ACTOR,
             )
         )
+    of: dict[str, Any] = {"agent": "bot", "to": home.agent("helper"), "actions": ["chat.*"], "purpose": "drill"}
+    mandates.grant(home.registry, actor=ACTOR, organization=ORG, amount_microusd=1, for_ns=10**18 // 100, **of)
     add_operator(home.registry, actor=ACTOR, organization=None, name="olga", role="owner")
     emergency_stops.stop(home.registry, actor=ACTOR, organization=ORG, reason="drill")
     keys = organization_keys.public((token_keys.key_of(bytes(32)),)).decode()
@@ -369,6 +372,7 @@ def test_a_broken_registry_denies(home: Home) -> None:
 
 def test_a_registry_of_the_first_revision_is_migrated(home: Home) -> None:
     """What later revisions have added is taken away, as far as rows and tables say; then it comes back."""
+    execute(home, "DROP TABLE mandate")
     execute(home, "DROP TABLE approval_look")
     execute(home, "DROP TABLE approval_review")
     execute(home, "DROP TABLE approval_request")
