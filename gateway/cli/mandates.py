@@ -78,14 +78,16 @@ def list_mandates(ask: Of) -> None:
 
 @app.command()
 def show(ask: Of, mandate: Mandate) -> None:
-    """Show a mandate."""
+    """Show a mandate and what is left of its amount."""
     with ask.gateway() as gateway:
         found = gateway.get("mandates", mandate)
     ask.show(
         found,
         output.copyable(f"mandate {found['id']}: {found['state']}"),
         f"{_side(found, 'to_')} may act for {_side(found)}: {output.printable(found['purpose'])}",
-        f"actions {_actions(found)}, amount {_amount(found)}, until {found['expires']}",
+        f"actions {_actions(found)}, until {found['expires']}",
+        f"amount {_amount(found)}: {_amount(found, 'left_microusd')} left, {_amount(found, 'spent_microusd')} spent, "
+        f"{_amount(found, 'reserved_microusd')} reserved by calls under way",
     )
 
 
@@ -114,6 +116,7 @@ def verify(
     Exit code 1 says that it cannot be trusted. It does not say if the mandate was revoked since.
     """
     from gateway.a2a import cards
+    from gateway.errors import GatewayError
     from gateway.identity import jose
 
     trusted = jose.key_set(files.read(keys, _MAX_KEYS, code="invalid_jwks", hint="check the path"))
@@ -123,7 +126,8 @@ def verify(
     except orjson.JSONDecodeError:
         document = None
     if not isinstance(document, dict) or not isinstance(document.get("grantor"), dict):
-        raise cards.invalid(f"`{file}` is not the document of a mandate")
+        hint = "it must be the whole document that `gateway mandates export` prints"
+        raise GatewayError("invalid_card", f"`{file}` is not the document of a mandate", hint=hint)
     key = cards.verify(document, trusted)
     granted = document["grantor"].get("organization")
     typer.echo(output.copyable(f"{document.get('id')}, granted by {granted}: signed by {key.kid}"))
@@ -137,7 +141,7 @@ def _actions(each: AnswerDocument) -> str:
     return " ".join([*each["actions"], *(f"({model})" for model in each["models"])])
 
 
-def _amount(each: AnswerDocument) -> str:
+def _amount(each: AnswerDocument, which: str = "amount_microusd") -> str:
     from gateway.usage.prices import dollars
 
-    return dollars(each["amount_microusd"] * 1000)
+    return dollars(each[which] * 1000)

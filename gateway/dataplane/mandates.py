@@ -30,9 +30,6 @@ from gateway.usage.reservation import CallReservation
 HEADER: Final = b"gateway-mandate"
 _LONGEST: Final = 64
 _MOST: Final = 4096
-_SPEND: Final = "spend_microusd_per_month"
-_REQUESTS: Final = "requests_per_month"
-"""Names of the limits whose windows last as long as the mandate (`CallReservation.until`)."""
 
 
 @frozen()
@@ -51,7 +48,7 @@ class Mandate:
     @property
     def balance(self) -> str:
         """The scope in which its use is counted, in the organization of the grantor."""
-        return f"mandate:{self.id}"
+        return limits.scope("mandate", self.id)
 
     @property
     def until(self) -> tuple[tuple[str, int], ...]:
@@ -60,12 +57,13 @@ class Mandate:
 
     @property
     def _own(self) -> Mapping[str, int]:
-        return {_SPEND: self.amount_microusd} | ({} if self.requests is None else {_REQUESTS: self.requests})
+        requests = {} if self.requests is None else {limits.MANDATE_REQUESTS: self.requests}
+        return {limits.MANDATE_SPEND: self.amount_microusd} | requests
 
     def left_microusd(self, balance: Balance, now_ns: int) -> int:
         """What is left of its amount."""
-        used, _ = balance.at(COUNTERS[_SPEND], max(now_ns // MINUTE_NS, balance.minute))
-        return max(0, self.amount_microusd + -used // unit(_SPEND))
+        used, _ = balance.at(COUNTERS[limits.MANDATE_SPEND], max(now_ns // MINUTE_NS, balance.minute))
+        return max(0, self.amount_microusd + -used // unit(limits.MANDATE_SPEND))
 
     def applied(self, call: Call) -> tuple[Applied, ...]:
         """The limits of its side that apply to a call under it: its own, and those of its grantor."""

@@ -356,6 +356,15 @@ class MandateRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MandateState(MandateRecord):
+    """A mandate and what was spent under it, is reserved by calls under way, and is left of its amount."""
+
+    spent_microusd: int
+    reserved_microusd: int
+    left_microusd: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamRecord:
     """`version` counts the secrets that this upstream has had."""
 

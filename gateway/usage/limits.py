@@ -30,6 +30,9 @@ ESTIMATE: Final = "estimate"
 """A limit on tokens or money refuses a call that has no bound, or reserves an estimate for it."""
 
 SPEND: Final = frozenset(name for name in COUNTERS if name.startswith("spend_microusd"))
+MANDATE_SPEND: Final = "spend_microusd_per_month"
+MANDATE_REQUESTS: Final = "requests_per_month"
+"""Names of the limits of a mandate, whose windows last as long as it (`CallReservation.until`)."""
 
 MAX_LIMIT: Final = 2**53 - 1
 

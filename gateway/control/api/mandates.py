@@ -12,7 +12,8 @@ from gateway.control.api.times import Seconds
 from gateway.control.operation import Answer, Ask, Operation, Page, PageQuery, Reasoned, cut
 from gateway.identity import organization_keys
 from gateway.registry import mandates
-from gateway.registry.records import MandateRecord
+from gateway.registry.limits import mandate_states
+from gateway.registry.records import MandateRecord, MandateState
 
 _SIGNED = shapes.closed(
     {"document": {"type": "object", "description": "What was granted, signed by the organization that granted it."}}
@@ -55,9 +56,9 @@ def grant(ask: Ask[NewMandate]) -> Answer[MandateRecord]:
 
 
 @Operation("GET /mandates/{mandate}")
-def show(ask: Ask) -> Answer[MandateRecord]:
-    """A mandate that the organization has granted or was given."""
-    return Answer(body=_one(ask))
+def show(ask: Ask) -> Answer[MandateState]:
+    """A mandate that the organization has granted or was given, with what is left of its amount."""
+    return Answer(body=mandate_states.state(ask.context.data, _one(ask)))
 
 
 @Operation("GET /mandates/{mandate}/document", answer=_SIGNED)

@@ -52,8 +52,12 @@ def made(control: Control, other: Tenant) -> dict[str, str]:
         "mandate": (
             "/mandates",
             {
-                **{"agent": agent, "to": ask("POST", "/agents", {"name": "deputy"}).ok(201)["id"]},
-                **{"actions": ["chat.*"], "amount_microusd": 9, "for_seconds": 60, "purpose": "theirs"},
+                "agent": agent,
+                "to": ask("POST", "/agents", {"name": "deputy"}).ok(201)["id"],
+                "actions": ["chat.*"],
+                "amount_microusd": 9,
+                "for_seconds": 60,
+                "purpose": "theirs",
             },
         ),
         "webhook": ("/webhooks", {"url": f"{url}/hook"}),
