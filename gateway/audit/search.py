@@ -236,6 +236,69 @@ def decided_after(db: LogIndex, position: int, limit: int) -> list[tuple[FoundEn
     return [(_found((*row[:6], row[7])), row[6] if isinstance(row[6], bytes) else None) for row in rows]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecidedRow:
+    """A decision as it is stored: its leaf is not looked into, and `input` is None if it is not kept."""
+
+    position: int
+    organization: str
+    seq: int
+    time_ns: int
+    event_id: str
+    leaf: bytes
+    input: bytes | None
+
+
+def decided_rows(
+    db: LogIndex,
+    position: int,
+    end: int,
+    limit: int,
+    *,
+    organization: str | None = None,
+    since_ns: int | None = None,
+    until_ns: int | None = None,
+) -> list[DecidedRow]:
+    """The next decisions after a position and up to another one, of an organization or of all, in order."""
+    query = f"""{_SELECT.format(leaf="entry.leaf, private.input")}
+        LEFT JOIN private ON private.entry_id = entry.id
+        WHERE entry.id > :position AND entry.id <= :end AND entry.kind = 'decided'
+        AND (:organization IS NULL OR log.organization = :organization)
+        AND (:since IS NULL OR entry.time_ns >= :since) AND (:until IS NULL OR entry.time_ns < :until)
+        ORDER BY entry.id LIMIT :limit"""
+    bounds = {"position": position, "end": end, "limit": limit, "organization": organization}
+    rows = db.execute(query, bounds | {"since": since_ns, "until": until_ns}).fetchall()
+    return [
+        DecidedRow(
+            position=row[0],
+            organization=row[1],
+            seq=row[2],
+            time_ns=row[4],
+            leaf=row[5],
+            input=row[6] if isinstance(row[6], bytes) else None,
+            event_id=row[7],
+        )
+        for row in rows
+    ]
+
+
+def costs(db: LogIndex, closings: Sequence[str]) -> dict[str, int]:
+    """The recorded costs of calls in nano-dollars, by the event ids of the entries that close them."""
+    found: dict[str, int] = {}
+    for start in range(0, len(closings), 500):
+        part = closings[start : start + 500]
+        marks = ", ".join("?" * len(part))
+        rows = db.execute(f"SELECT event_id, leaf FROM entry WHERE event_id IN ({marks})", tuple(part))  # noqa: S608
+        for event_id, leaf in rows.fetchall():
+            try:
+                cost = entries.decode(leaf).get("cost_nanousd")
+            except AuditError:
+                continue
+            if type(cost) is int:
+                found[event_id] = cost
+    return found
+
+
 # ---- by id
 
 

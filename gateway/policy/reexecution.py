@@ -34,8 +34,8 @@ from policy_engine.bundle import from_files
 # The work that a request may take, but more time: this machine may be slower, and nobody waits for a provider.
 _LIMITS: Final = pe.Limits(30.0, authorization.MAX_WORK, authorization.MAX_OUTPUT)
 # Without indexes and joins an evaluation is more work.
-_EXPLAINING: Final = pe.Limits(30.0, 20 * authorization.MAX_WORK, 16 * authorization.MAX_OUTPUT)
-_NOT_KEPT: Final = "the input of this decision is not kept"
+EXPLAINING: Final = pe.Limits(30.0, 20 * authorization.MAX_WORK, 16 * authorization.MAX_OUTPUT)
+NOT_KEPT: Final = "the input of this decision is not kept"
 _USAGE_EDIT: Final = "stream_options.include_usage"
 
 
@@ -109,17 +109,17 @@ def recorded(entry: Mapping[str, Any]) -> Recorded:
     return Recorded(
         allow=entry.get("allow") is True,
         code=str(entry.get("reason")),
-        reasons=tuple(_document(entry, "reasons_json", [])),
+        reasons=tuple(document_in(entry, "reasons_json", [])),
         detail=str(entry.get("detail") or ""),
         obligations=_obligations(entry),
-        limits=_document(entry, "policy_limits_json", {}),
+        limits=document_in(entry, "policy_limits_json", {}),
         approvals=str(entry.get("approvals_json") or ""),
     )
 
 
 def judges(entry: Mapping[str, Any]) -> list[RecordedBundle]:
     """The bundles that judged, according to a `decided` entry."""
-    found = _document(entry, "bundles_json", [])
+    found = document_in(entry, "bundles_json", [])
     return [RecordedBundle(each["name"], each["digest"], each["commit"], each["effect"]) for each in found]
 
 
@@ -134,28 +134,28 @@ def judge_again(bundles: Path, entry: Mapping[str, Any], document: Mapping[str, 
 
 def _judged_again(entry: Mapping[str, Any], document: Mapping[str, Any] | None, ask: Ask) -> Reexecution:
     before = recorded(entry)
-    if (refusal := _outside_scope(entry)) is not None:
-        return Reexecution(before, (), refusal, _same(before, refusal, changed=False), "")
+    if (refusal := outside_scope(entry)) is not None:
+        return Reexecution(before, (), refusal, same(before, refusal, changed=False), "")
     members = judges(entry)
     if not members:
         return Reexecution(before, (), None, None, "no bundle was asked")
-    if not _is_input(document):
-        return Reexecution(before, (), None, None, _NOT_KEPT)
+    if not is_input(document):
+        return Reexecution(before, (), None, None, NOT_KEPT)
     assert document is not None
-    drawn, seed = _document(entry, "nondeterministic_json", {}), _integer(entry.get("seed"))
+    drawn, seed = document_in(entry, "nondeterministic_json", {}), seed_in(entry.get("seed"))
     try:
         answers = [ask(each, document, drawn.get(each.digest), seed) for each in members]
     except GatewayError as error:
         return Reexecution(before, (), None, None, error.message)
-    verdict = _combined([(each.judge.effect, each.verdict) for each in answers], entry, document)
+    verdict = combined([(each.judge.effect, each.verdict) for each in answers], entry, document)
     explained = tuple(each for each in answers if isinstance(each, ExplainedVerdict))
-    if _same(before, verdict, changed=_changed(entry)):
+    if same(before, verdict, changed=is_changed(entry)):
         return Reexecution(before, explained, verdict, True, "")
-    problem = _not_comparable(before, entry, [path for each in answers for path in each.unkept], verdict)
+    problem = not_comparable(before, entry, [path for each in answers for path in each.unkept], verdict)
     return Reexecution(before, explained, verdict, None if problem else False, problem)
 
 
-def _outside_scope(entry: Mapping[str, Any]) -> Verdict | None:
+def outside_scope(entry: Mapping[str, Any]) -> Verdict | None:
     """The refusal of a call that is outside of the scope that its key had. The policies are not asked about it.
 
     None if it is inside and was not refused for its scope either. The input has the call as policies judge it; the
@@ -168,7 +168,7 @@ def _outside_scope(entry: Mapping[str, Any]) -> Verdict | None:
     action, model, peer = entry.get("action"), entry.get("model"), entry.get("peer_address")
     if not isinstance(action, str):
         return None
-    models = _document(entry, "models_json", []) or ([model] if isinstance(model, str) else [])
+    models = document_in(entry, "models_json", []) or ([model] if isinstance(model, str) else [])
     upstream = str(entry.get("upstream", ""))
     if isinstance(entry.get("callee_name"), str):
         upstream = f"{entry.get('callee_organization')}/{entry['callee_name']}"
@@ -194,9 +194,9 @@ class Court:
         self, judge: RecordedBundle, document: Mapping[str, Any], drawn: Mapping[str, Any] | None, seed: int | None
     ) -> BundleVerdict:
         if judge.digest not in self._compiled:
-            self._compiled[judge.digest] = _compile(self._bundles, judge)[0]
+            self._compiled[judge.digest] = compiled_of(self._bundles, judge)[0]
         compiled = self._compiled[judge.digest]
-        return BundleVerdict(judge, _verdict(compiled, judge, document, drawn, seed), _unkept(compiled, document))
+        return BundleVerdict(judge, verdict_of(compiled, judge, document, drawn, seed), _unkept(compiled, document))
 
 
 def ask(
@@ -216,17 +216,22 @@ def ask(
     return tuple(_answer(bundles, each, document, drawn.get(each.digest), seed, compiled) for each in members)
 
 
+def modules_of(files: Mapping[str, bytes]) -> Mapping[str, str]:
+    """The sources of a bundle's modules, by their paths inside it."""
+    return from_files(files.items(), tests=False).modules
+
+
 def value_text(value: Any) -> str | None:
     """A value of a rule or an expression as JSON text; None if it is undefined."""
     return None if value is pe.UNDEFINED else pe.dumps(value)
 
 
-def _is_input(document: Mapping[str, Any] | None) -> bool:
+def is_input(document: Mapping[str, Any] | None) -> bool:
     parts = ("resource", "request", "time")
     return document is not None and all(isinstance(document.get(part), dict) for part in parts)
 
 
-def _compile(
+def compiled_of(
     bundles: Path, judge: RecordedBundle, compiled: Mapping[str, CompiledBundle] = MappingProxyType({})
 ) -> tuple[CompiledBundle, Mapping[str, bytes]]:
     """The bundle as it judged, and its files. Raises `GatewayError` if it is not there any more, or was changed."""
@@ -245,15 +250,15 @@ def _answer(
     seed: int | None,
     kept: Mapping[str, CompiledBundle] = MappingProxyType({}),
 ) -> ExplainedVerdict:
-    compiled, files = _compile(bundles, judge, kept)
-    explanation = compiled.explain(document, limits=_EXPLAINING, **_moment(document, drawn, seed))
+    compiled, files = compiled_of(bundles, judge, kept)
+    explanation = compiled.explain(document, limits=EXPLAINING, **moment(document, drawn, seed))
     content = from_files(files.items(), tests=False)
     rules = explanation.rules(content.modules)
-    verdict = _verdict(compiled, judge, document, drawn, seed)
+    verdict = verdict_of(compiled, judge, document, drawn, seed)
     meant = ""
     if verdict.code in ("policy_denied", "policy_undefined") and isinstance(document["resource"]["model"], str):
         for model in similar(document["resource"]["model"], content.modules, content.data):
-            if _verdict(compiled, judge, with_model(document, model), drawn, seed).code == ALLOWED:
+            if verdict_of(compiled, judge, with_model(document, model), drawn, seed).code == ALLOWED:
                 meant = model
                 break
     unkept = _unkept(compiled, document)
@@ -262,11 +267,11 @@ def _answer(
     )
 
 
-def _moment(document: Mapping[str, Any], drawn: Mapping[str, Any] | None, seed: int | None) -> dict[str, Any]:
+def moment(document: Mapping[str, Any], drawn: Mapping[str, Any] | None, seed: int | None) -> dict[str, Any]:
     return {"now_ns": document["time"]["now_ns"], "seed": seed, "replay": drawn}
 
 
-def _verdict(
+def verdict_of(
     compiled: CompiledBundle,
     judge: RecordedBundle,
     document: Mapping[str, Any],
@@ -275,7 +280,7 @@ def _verdict(
 ) -> Verdict:
     """The verdict of one bundle on a document."""
     try:
-        value = compiled.decide(document, limits=_LIMITS, **_moment(document, drawn, seed)).value
+        value = compiled.decide(document, limits=_LIMITS, **moment(document, drawn, seed)).value
         verdict = authorization.answered(judge.name, value, judge.effect)
     except pe.PolicyError as error:
         verdict = authorization.failed(judge.name, error)
@@ -290,10 +295,15 @@ def _unkept(compiled: CompiledBundle, document: Mapping[str, Any]) -> tuple[str,
     return content_of(content_paths(compiled.input_paths), document)
 
 
-def _combined(
+def combined(
     answers: Sequence[tuple[Effect, Verdict]], entry: Mapping[str, Any], document: Mapping[str, Any]
 ) -> Verdict:
     """All answers as one verdict, with what the gateway adds to them."""
+    return enforced(judged(answers, entry, document), entry, document)
+
+
+def judged(answers: Sequence[tuple[Effect, Verdict]], entry: Mapping[str, Any], document: Mapping[str, Any]) -> Verdict:
+    """All answers as one verdict; nobody has looked yet whether the call meets what they oblige it to."""
     verdict = combine(answers)
     foreign = (
         [str(each["kind"]) for each in document["resource"]["references"]] if entry.get("foreign_references") else []
@@ -302,20 +312,24 @@ def _combined(
     verdict = authorization.with_tool(verdict, document)
     if verdict.code in (ALLOWED, APPROVAL) and over_limits.is_demanded(entry):
         verdict = beyond_limits(verdict)
-    verdict = authorization.with_approval(verdict, document.get("approval"))
+    return authorization.with_approval(verdict, document.get("approval"))
+
+
+def enforced(verdict: Verdict, entry: Mapping[str, Any], document: Mapping[str, Any]) -> Verdict:
+    """The verdict on the call as it was forwarded, which must meet its obligations."""
     if verdict.code == ALLOWED and authorization.unmet(verdict.obligations, document):
         # The obligation of a changed call may be of the first judgement, which is not kept, or of the second.
-        first = not _changed(entry) or entry.get("reason") == "policy_unsupported"
+        first = not is_changed(entry) or entry.get("reason") == "policy_unsupported"
         return Verdict("policy_unsupported") if first else authorization.CHANGED_TWICE
     return verdict
 
 
-def _changed(entry: Mapping[str, Any]) -> bool:
+def is_changed(entry: Mapping[str, Any]) -> bool:
     """The gateway changed this call as the policies obliged it to, so that what is kept is the second judgement."""
-    return bool(set(_document(entry, "edits_json", [])) - {_USAGE_EDIT})
+    return bool(set(document_in(entry, "edits_json", [])) - {_USAGE_EDIT})
 
 
-def _same(before: Recorded, verdict: Verdict, *, changed: bool) -> bool:
+def same(before: Recorded, verdict: Verdict, *, changed: bool) -> bool:
     """True if a verdict is the recorded one. The log cuts long reasons, so those are compared as far as it has them.
 
     The obligations and limits of both judgements of a changed call are recorded, so the second may add nothing
@@ -344,7 +358,7 @@ def _same(before: Recorded, verdict: Verdict, *, changed: bool) -> bool:
     )
 
 
-def _not_comparable(before: Recorded, entry: Mapping[str, Any], unkept: Sequence[str], verdict: Verdict) -> str:
+def not_comparable(before: Recorded, entry: Mapping[str, Any], unkept: Sequence[str], verdict: Verdict) -> str:
     """The reason why another verdict is no contradiction; empty if it is one."""
     if before.code == "policy_deadline":
         return "the policies took too long then; they were given more time now"
@@ -360,11 +374,11 @@ def _not_comparable(before: Recorded, entry: Mapping[str, Any], unkept: Sequence
         return "the policies allow it with its approval; the log found that this could not be used"
     if before.code == "limit_unenforceable":
         return "the policies allow it; a limit applied that the gateway could not enforce on it"
-    if before.code == "policy_unsupported" and verdict.code == ALLOWED and _changed(entry):
+    if before.code == "policy_unsupported" and verdict.code == ALLOWED and is_changed(entry):
         return "the policies allow it; the gateway could not do what they oblige it to"
-    if before.code == authorization.CHANGED_TWICE.code and verdict.code == ALLOWED and _changed(entry):
+    if before.code == authorization.CHANGED_TWICE.code and verdict.code == ALLOWED and is_changed(entry):
         return "the policies allow it; once more they would have changed the request, in a way that is not kept"
-    if left_out := _document(entry, "left_out_json", {}):
+    if left_out := document_in(entry, "left_out_json", {}):
         return f"the input was too long to be kept whole: members of {', '.join(sorted(left_out))} were left out"
     if unkept:
         return f"content is not kept, and policies read it: {', '.join(sorted(set(unkept)))}"
@@ -377,13 +391,13 @@ def _not_comparable(before: Recorded, entry: Mapping[str, Any], unkept: Sequence
 
 def _obligations(entry: Mapping[str, Any]) -> Obligations:
     """The obligations in an entry; those that no decision could have had are not taken from it."""
-    members = dict(_document(entry, "obligations_json", {}))
+    members = dict(document_in(entry, "obligations_json", {}))
     if (cap := entry.get("max_output_tokens")) is not None:
         members["max_output_tokens"] = cap
     return read({"obligations": members}, "guard").obligations
 
 
-def _document(entry: Mapping[str, Any], name: str, empty: Any) -> Any:
+def document_in(entry: Mapping[str, Any], name: str, empty: Any) -> Any:
     """The document in a member of an entry. A log that was tampered with may hold anything there."""
     try:
         found = json.loads(str(entry.get(name) or "null"))
@@ -392,5 +406,5 @@ def _document(entry: Mapping[str, Any], name: str, empty: Any) -> Any:
     return found if type(found) is type(empty) else empty
 
 
-def _integer(text: Any) -> int | None:
+def seed_in(text: Any) -> int | None:
     return int(text) if isinstance(text, str) and text.isascii() and text.isdecimal() else None
