@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import output, policy_commits, policy_state
+from gateway.cli import output, policy_commits, policy_impact, policy_state
 from gateway.cli.asking import App
 from gateway.cli.options import DATA, Data
 from gateway.errors import GatewayError
@@ -33,6 +33,7 @@ app.command()(policy_commits.commits)
 app.command()(policy_commits.show)
 app.command()(policy_commits.diff)
 app.command()(policy_commits.propose)
+app.command()(policy_impact.impact)
 
 
 class Format(StrEnum):

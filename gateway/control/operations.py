@@ -24,7 +24,7 @@ _ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "standing": ("agents",),
     "decide": ("dry_runs",),
     "audit": ("audit", "retrials", "verifications"),
-    "policies": ("policies", "commits"),
+    "policies": ("policies", "commits", "impacts"),
     "vault": ("secret_keys",),
     "peppers": ("secret_keys",),
 }

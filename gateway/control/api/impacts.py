@@ -203,4 +203,3 @@ def _check_paths(bundles: Mapping[str, Files]) -> None:
         for path in files:
             check_path(path)
         manifest(files.get(".manifest", b""), name)
-
