@@ -79,6 +79,29 @@ def load_state(data: DataDirectory) -> dict[str, str]:
     return notes
 
 
+def sign_statement(data: DataDirectory, kind: str, lines: Iterable[str]) -> str:
+    """A note that is no checkpoint, signed with the deployment's key under the name `<deployment>/<kind>`.
+
+    Its first line is that name, which is no log's: those have four parts. Raises `AuditError` (`bad_key`).
+    """
+    path = key_path(data)
+    try:
+        signer = note.parse_signer(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise AuditError("bad_key", f"cannot read the signing key `{path}`") from error
+    named = signer.named(f"{signer.name}/{kind}")
+    return note.sign("".join(f"{each}\n" for each in (named.name, *lines)), [named])
+
+
+def read_statement(text: str, kind: str, verifier: note.Verifier) -> list[str]:
+    """The lines of a statement that this key has signed, but for the first. Raises `AuditError` (`bad_proof`)."""
+    name = f"{verifier.name}/{kind}"
+    first, *lines = note.verify(text, [verifier.named(name)]).splitlines()
+    if first != name:
+        raise AuditError("bad_proof", f"the note is about `{first}`, not about `{name}`")
+    return lines
+
+
 class HeadSigner:
     """Signs the heads of one data directory. Use it as a context manager, or `close` it; one thread at a time."""
 

@@ -34,6 +34,7 @@ app.command()(policy_commits.show)
 app.command()(policy_commits.diff)
 app.command()(policy_commits.propose)
 app.command()(policy_impact.impact)
+app.command("verify-impact")(policy_impact.verify)
 
 
 class Format(StrEnum):

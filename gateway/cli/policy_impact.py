@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 
 from gateway.cli import files, output
 from gateway.cli.asking import Everywhere
+from gateway.cli.options import DATA, Data
 from gateway.errors import GatewayError
 from gateway.management import gateways
 
@@ -78,6 +80,44 @@ def impact(
     else:
         _print(found)
     raise typer.Exit(1 if found["unexpected"] else 0)
+
+
+def verify(
+    report: Annotated[Path, typer.Argument(metavar="FILE", help="What `gateway policies impact --json` has printed.")],
+    public_key: Annotated[
+        str | None,
+        typer.Option("--public-key", metavar="FILE|KEY", help="Who must have signed; by default the directory's key."),
+    ] = None,
+    data: Data = DATA,
+) -> None:
+    """Verify that a gateway has signed a report on the impact of a change, and that it is unchanged since.
+
+    That it is true for its log says the gateway that signed; `impact` makes it again. Exit codes: 0 valid, 1 changed or
+    signed by nobody known, 2 it could not be checked.
+    """
+    from gateway.audit import signer
+    from gateway.audit.errors import AuditError
+    from gateway.data_directory import DataDirectory
+    from gateway.policy.rollout import impact as impacts
+
+    try:
+        verifier = signer.load_verifier(public_key or signer.public_key_path(DataDirectory(data)))
+        document = json.loads(files.read(report, code="bad_input"))
+        wanted = impacts.statement(document)
+        signature = document["signature"] or ""
+    except (GatewayError, ValueError, KeyError, TypeError) as error:
+        output.complain(error.message if isinstance(error, GatewayError) else f"`{report}` is no such report")
+        raise typer.Exit(2) from error
+    try:
+        valid = signer.read_statement(signature, impacts.KIND, verifier) == wanted
+        why = "" if valid else "it was changed since it was signed"
+    except AuditError as error:
+        why = error.message
+    if why:
+        output.complain(f"the report is not valid: {why}")
+        raise typer.Exit(1)
+    flips, unexpected = f"{document['flips']:,}", f"{document['unexpected']:,}"
+    typer.echo(f"the report is as {verifier.name} has signed it: {flips} flips, {unexpected} unexpected")
 
 
 def _candidate(text: str) -> dict[str, Any]:

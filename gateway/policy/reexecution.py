@@ -399,8 +399,11 @@ def _obligations(entry: Mapping[str, Any]) -> Obligations:
 
 def document_in(entry: Mapping[str, Any], name: str, empty: Any) -> Any:
     """The document in a member of an entry. A log that was tampered with may hold anything there."""
+    text = entry.get(name)
+    if not text:
+        return empty
     try:
-        found = json.loads(str(entry.get(name) or "null"))
+        found = json.loads(str(text))
     except ValueError:
         return empty
     return found if type(found) is type(empty) else empty

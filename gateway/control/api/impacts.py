@@ -80,6 +80,10 @@ _ANSWER = shapes.closed(
                 {"number": _COUNT, "matched": _COUNT, "at_most": {"type": ["integer", "null"]}, "why": _TEXT}
             ),
         },
+        "signature": {
+            "type": ["string", "null"],
+            "description": "A note with the digest of the rest, signed as `DEPLOYMENT/policy-impact`.",
+        },
         "items": {"type": "array", "items": _FLIP, "description": "The flips, most dangerous first, then newest."},
     }
 )
@@ -134,6 +138,8 @@ def impact(ask: Ask[ImpactBody]) -> Answer:
     Decisions of which the log has not kept what the candidate reads are counted with the reason. Nothing is recorded or
     changed.
     """
+    from gateway.audit import signer
+    from gateway.audit.errors import AuditError
     from gateway.audit.search import DecidedRow, FoundEntry
     from gateway.control.kept_requests import completing
     from gateway.policy.rollout import impact as impacts
@@ -166,7 +172,12 @@ def impact(ask: Ask[ImpactBody]) -> Answer:
             listed=given.listed,
             progress=context.progress,
         )
-    return Answer(body=plain(found))
+    body: dict[str, Any] = plain(found)
+    try:
+        signature = signer.sign_statement(context.data, impacts.KIND, impacts.statement(body))
+    except AuditError:  # a copy of the log has no key beside it
+        signature = None
+    return Answer(body={**body, "signature": signature})
 
 
 def _candidate(ask: Ask[ImpactBody]) -> tuple[str, Mapping[str, Files]]:

@@ -158,10 +158,23 @@ def report(
     }
 
 
-def digest(document: Mapping[str, Any]) -> str:
-    """The SHA-256 of a report as JSON with sorted keys and no spaces, without its signature."""
+KIND: Final = "policy-impact"
+"""The name under which reports are signed, behind that of the deployment."""
+
+
+def statement(document: Mapping[str, Any]) -> list[str]:
+    """The lines that stand for a report when it is signed: a SHA-256 of it and its sums.
+
+    The digest is of the JSON with sorted keys and no spaces, without its signature.
+    """
     signed = {name: value for name, value in document.items() if name != "signature"}
-    return hashlib.sha256(orjson.dumps(signed, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    digest = hashlib.sha256(orjson.dumps(signed, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return [
+        f"sha256 {digest}",
+        f"decisions {document['decisions']}",
+        f"flips {document['flips']}",
+        f"unexpected {document['unexpected']}",
+    ]
 
 
 def _pages(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.audit import storage
+from gateway.audit import signer, storage
 from gateway.audit.intents import Completed, Decided
 from gateway.audit.writer import AuditWriter
 from gateway.cli import main
@@ -131,6 +131,24 @@ def test_exactly_the_flips_of_a_change(log: Log, tmp_path: Path, capsys: pytest.
     ]
     assert found["untold"] == {"the input of this decision is not kept": 1}
     assert sum(each["count"] for each in found["agents"]) == found["flips"]
+
+
+def test_a_report_is_signed(log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    signer.create_key(log.home.data, "test")
+    log.record({**INPUT, "request": {**INPUT["request"], "tools": []}})
+    found = _impact(log, capsys, _directory(tmp_path / "denial", POLICY + 'deny contains "all"\n'))[1]
+    report = tmp_path / "impact.json"
+
+    def verified(document: Any) -> int:
+        report.write_text(json.dumps(document, indent=1))
+        return main(["policies", "verify-impact", str(report), "--data", str(log.home.data.path)])
+
+    assert found["flips"] == 1
+    assert verified(found) == 0
+    assert verified({**found, "same": 1}) == 1
+    assert verified({**found, "flips": 0}) == 1
+    assert verified({**found, "signature": None}) == 1
+    assert verified({"signature": found["signature"]}) == 2
 
 
 def test_a_reason_that_is_gone_is_told_by_its_rule(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
