@@ -65,14 +65,14 @@ def _cover(start: int, end: int) -> Iterator[tuple[int, int]]:
         start += 1 << level
 
 
-def _range_hash(start: int, end: int, node: Node) -> bytes:
+def range_hash(start: int, end: int, node: Node) -> bytes:
     """MTH(D[start:end]) where `start` is a multiple of the largest power of two below the range's length."""
     return frontier_root([node(level, index) for level, index in _cover(start, end)])
 
 
 def root(size: int, node: Node) -> bytes:
     """The root of the tree of this size."""
-    return _range_hash(0, size, node)
+    return range_hash(0, size, node)
 
 
 # -- making proofs -----------------------------------------------------------------------------------------------------
@@ -87,10 +87,10 @@ def inclusion_proof(index: int, size: int, node: Node) -> list[bytes]:
     while end - start > 1:
         middle = start + _split(end - start)
         if index < middle:
-            proof.append(_range_hash(middle, end, node))
+            proof.append(range_hash(middle, end, node))
             end = middle
         else:
-            proof.append(_range_hash(start, middle, node))
+            proof.append(range_hash(start, middle, node))
             start = middle
     return proof[::-1]
 
@@ -104,13 +104,13 @@ def consistency_proof(old: int, new: int, node: Node) -> list[bytes]:
     while old != end:
         middle = start + _split(end - start)
         if old <= middle:
-            proof.append(_range_hash(middle, end, node))
+            proof.append(range_hash(middle, end, node))
             end = middle
         else:
-            proof.append(_range_hash(start, middle, node))
+            proof.append(range_hash(start, middle, node))
             start = middle
     if start:  # otherwise the verifier knows this hash: it is the old root
-        proof.append(_range_hash(start, end, node))
+        proof.append(range_hash(start, end, node))
     return proof[::-1]
 
 

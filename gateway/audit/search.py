@@ -45,7 +45,8 @@ class Filters:
     `id` is the beginning of an event id; that of a decision also means the entry that closes it. `reason` is a reason
     code, or how a call ended. `above` are the team and the organization of the agent, as changes of bindings and limits
     name them: what applies to them applies to it. `allow` and `model` are only known of decisions. `until_ns` is not
-    included. `person` is the subject of a person for whom an agent acted or got a token; it is known as long as the
+    included. `approval` is the id of a request for approval: what was recorded of it, and the decisions that used it.
+    `person` is the subject of a person for whom an agent acted or got a token; it is known as long as the
     private row is kept.
     """
 
@@ -58,6 +59,7 @@ class Filters:
     reason: str | None = None
     model: str | None = None
     person: str | None = None
+    approval: str | None = None
     since_ns: int | None = None
     until_ns: int | None = None
 
@@ -383,6 +385,9 @@ def _condition(db: LogIndex, filters: Filters) -> tuple[str, dict[str, Any]]:
     if filters.model is not None:
         conditions.append("instr(entry.leaf, :model) > 0")
         values["model"] = _member("model", filters.model)
+    if filters.approval is not None:
+        conditions.append("instr(entry.leaf, :approval) > 0")
+        values["approval"] = _member("approval", filters.approval)
     if filters.person is not None:
         db.create_function("commitment", 1, functools.partial(_commitment, filters.person), deterministic=True)
         salt = "(SELECT salt FROM private WHERE entry_id = entry.id)"

@@ -65,6 +65,29 @@ def load_verifier(source: str | Path) -> note.Verifier:
     return note.parse_verifier(text)
 
 
+def load_signer(data: DataDirectory) -> note.NoteSigner:
+    """The signing key, for a note that is no checkpoint. Raises `bad_key`."""
+    path = key_path(data)
+    try:
+        with path.open("rb") as file:
+            check_private(os.fstat(file.fileno()).st_mode, path)
+            return note.parse_signer(file.read().decode("utf-8", "replace"))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def check_private(mode: int, path: Path) -> None:
+    """Raise `bad_key` if others may read the signing key."""
+    if mode & 0o077:
+        hint = f"type `chmod 600 {path}`; if others read it, they can forge this log"
+        raise AuditError("bad_key", f"the signing key `{path}` is open to other users", hint=hint)
+
+
+def _unreadable(path: Path, error: OSError) -> AuditError:
+    reason = (error.strerror or type(error).__name__).lower()
+    return AuditError("bad_key", f"cannot read the signing key `{path}`: {reason}")
+
+
 def load_state(data: DataDirectory) -> dict[str, str]:
     """The newest note of every log that was signed here, by origin, not verified."""
     try:
@@ -111,12 +134,9 @@ class HeadSigner:
         try:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            reason = (error.strerror or type(error).__name__).lower()
-            raise AuditError("bad_key", f"cannot read the signing key `{path}`: {reason}") from error
+            raise _unreadable(path, error) from error
         try:
-            if os.fstat(self._file).st_mode & 0o077:
-                hint = f"type `chmod 600 {path}`; if others read it, they can forge this log"
-                raise AuditError("bad_key", f"the signing key `{path}` is open to other users", hint=hint)
+            check_private(os.fstat(self._file).st_mode, path)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._signer = note.parse_signer(path.read_text("utf-8", "replace"))
             self._state = {origin: self._own(text, origin) for origin, text in load_state(data).items()}

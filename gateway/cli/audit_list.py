@@ -83,7 +83,7 @@ def list_entries(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
     """List the newest entries, oldest first. `gateway audit show ID` shows one with everything that was kept."""
-    since_ns, until_ns = _time(since, "--since"), _time(until, "--until")
+    since_ns, until_ns = time_of(since, "--since"), time_of(until, "--until")
     if since_ns is not None and until_ns is not None and since_ns >= until_ns:
         raise typer.BadParameter("--since is not before --until")
     if denied and decision is DecisionOutcome.ALLOW:
@@ -157,7 +157,7 @@ def listed(gateway: ManagementClient, wanted: Mapping[str, Any], limit: int) -> 
     return Listing(found, page["stopped"] if gave_up else None, looked_at, gateway, wanted, following)
 
 
-def _time(text: str | None, option: str) -> int | None:
+def time_of(text: str | None, option: str) -> int | None:
     """A time, or an age before now."""
     try:
         return None if text is None else output.parse_past(text)

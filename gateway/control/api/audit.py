@@ -134,11 +134,11 @@ def entries(ask: Ask[None, EntryQuery]) -> Answer:
     """
     given = ask.query
     organization = None if given.everywhere and ask.caller.organization is None else ask.tenant
-    agent = _agent(ask, given.agent)
+    agent = agent_id(ask, given.agent)
     filters = Filters(
         organization=organization,
         agent=agent,
-        above=() if agent is None else _above(ask, agent),
+        above=() if agent is None else above(ask, agent),
         id=given.id,
         kind=given.kind,
         allow=given.allow,
@@ -175,7 +175,7 @@ def entries(ask: Ask[None, EntryQuery]) -> Answer:
     )
 
 
-def _agent(ask: Ask, agent: str | None) -> str | None:
+def agent_id(ask: Ask, agent: str | None) -> str | None:
     """The id of an agent, which the log may know better than the registry, or of the agent with a name."""
     if agent is None or agent.startswith("agt_"):
         return agent
@@ -184,7 +184,7 @@ def _agent(ask: Ask, agent: str | None) -> str | None:
     return queries.agent(ask.registry, ask.tenant, agent).id
 
 
-def _above(ask: Ask, agent: str) -> tuple[str, ...]:
+def above(ask: Ask, agent: str) -> tuple[str, ...]:
     """The subjects whose bindings and limits apply to an agent; none in a copy without a registry."""
     from gateway.registry import queries
 
