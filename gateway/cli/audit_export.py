@@ -13,7 +13,7 @@ from gateway.cli import output
 from gateway.cli.asking import Of
 from gateway.cli.audit_list import time_of
 from gateway.errors import GatewayError
-from gateway.management import documents, gateways
+from gateway.management import documents
 
 _SECONDS = 600.0
 

@@ -288,9 +288,7 @@ class _Export:
             "selection": dict(self._wanted.said),
             "private_rows": self._wanted.private,
             "logs": list(written),
-            "files": [
-                {"path": each.path, "size": each.size, "sha256": each.digest} for each in self._archive.members
-            ],
+            "files": [{"path": each.path, "size": each.size, "sha256": each.digest} for each in self._archive.members],
         }
         text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode()
         self._archive.add("manifest.json", text, method=STORED)

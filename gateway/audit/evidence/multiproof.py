@@ -15,7 +15,6 @@ from gateway.audit import merkle
 from gateway.audit.errors import AuditError
 
 
-
 def make(indices: Sequence[int], size: int, node: merkle.Node) -> list[bytes]:
     """The hashes that lead from the leaves at these indices, in ascending order, to the root of the tree."""
     proof: list[bytes] = []

@@ -54,7 +54,9 @@ class EvidenceReport:
             "<p>This page repeats what the entries in this bundle say, for reading. The proof is in the entries: run "
             "<code>verify.py</code>, or open <code>verify.html</code>. Neither shows that nothing was left out; times "
             "are those of the gateway's clock.</p>",
-            _table(("log", "entries here", "of signed entries"), [(x["origin"], x["entries"], x["size"]) for x in logs]),
+            _table(
+                ("log", "entries here", "of signed entries"), [(x["origin"], x["entries"], x["size"]) for x in logs]
+            ),
             f"<p>Public key: <code>{_text(public_key)}</code></p><h2>In numbers</h2>",
             _table(("what", "which", "number"), [(*each, count) for each, count in sorted(self._counts.items())]),
             "<h2>Decisions</h2>",
@@ -95,4 +97,6 @@ def _text(value: object) -> str:
 
 def _table(heads: Sequence[str], rows: Any) -> str:
     body = "".join(f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{''.join(f'<th>{_text(x)}</th>' for x in heads)}</tr></thead><tbody>{body}</tbody></table>"
+    return (
+        f"<table><thead><tr>{''.join(f'<th>{_text(x)}</th>' for x in heads)}</tr></thead><tbody>{body}</tbody></table>"
+    )

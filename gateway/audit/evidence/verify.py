@@ -52,7 +52,10 @@ def fail(text: str) -> NoReturn:
 
 
 def members(data: bytes) -> dict[str, bytes]:
-    """The members as they lie in the archive, after a byte that says how each is packed. Every byte is accounted for."""
+    """The members as they lie in the archive, after a byte that says how each is packed.
+
+    Every byte is accounted for.
+    """
     try:
         return _members(data)
     except (struct.error, UnicodeDecodeError, IndexError) as error:

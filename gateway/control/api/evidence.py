@@ -48,7 +48,9 @@ class EvidenceQuery(Query):
     person: str | None = Field(None, description="Only what agents did for the person with this `sub`.")
     since: AwareDatetime | None = None
     until: AwareDatetime | None = Field(None, description="Not included.")
-    decision: str | None = Field(None, description="Only this decision, by its id or the beginning of it.", min_length=1)
+    decision: str | None = Field(
+        None, description="Only this decision, by its id or the beginning of it.", min_length=1
+    )
     model: str | None = Field(None, description="Only decisions about this model.")
     approval: str | None = Field(None, description="Only what was recorded of this request for approval.")
     sample: int | None = Field(None, ge=1, le=1_000_000, description="Draw so many entries from the newest checkpoint.")
@@ -96,7 +98,9 @@ def evidence(ask: Ask[None, EvidenceQuery]) -> Answer:
     def made(file: Any) -> ExportedBundle:
         key = signer.load_signer(context.data)
         with context.log() as db:
-            return export(db, file, wanted, signer=key, policy=policy, schemas=_SCHEMAS, version=authorization.engine_version())
+            return export(
+                db, file, wanted, signer=key, policy=policy, schemas=_SCHEMAS, version=authorization.engine_version()
+            )
 
     if ask.caller.is_here:  # it goes where the command wants it, however large it is
         found: list[ExportedBundle] = []
