@@ -242,7 +242,9 @@ class Bundle:
         if lines[0] != origin or not origin.startswith(f"{self.key.name}/") or int(lines[1]) != log["size"]:
             fail(f"the checkpoint of `{origin}` is one of another tree")
         size, root = int(lines[1]), base64.b64decode(lines[2], validate=True)
-        indices, leaves, ids = [], [], {}
+        indices: list[int] = []
+        leaves: list[bytes] = []
+        ids: dict[int, dict[str, Any]] = {}
         for line in self.file(f"{where}/entries.txt").split(b"\n")[:-1]:
             number, _, leaf = line.partition(b"\t")
             index = int(number)
