@@ -15,7 +15,7 @@ import base64
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -130,6 +130,7 @@ class HeadSigner:
 
     def __init__(self, data: DataDirectory) -> None:
         self._data = data
+        self._finished = False  # all that is remembered is told and stored
         path = key_path(data)
         try:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -190,17 +191,61 @@ class HeadSigner:
         If a log must not be signed, the others are signed all the same, and `signer_refused` is raised at the end.
         """
         refused: list[AuditError] = []
+        if not self._finished:
+            self._publish(writer, self._unfinished())
+        self._finished = False
         signed = self._sign(refused, system=False)
-        for at in range(0, len(signed), _TOGETHER):
-            for waiting in [writer.submit(_announcement(each)) for each in signed[at : at + _TOGETHER]]:
-                waiting.result()
-        # Only after the announcement: what is stored is not announced again.
-        self._store(signed)
+        self._publish(writer, signed)
+        self._announce(writer, self._before_growth())
         system = self._sign(refused, system=True)
         self._store(system)
+        self._finished = not refused
         if refused:
             raise refused[0]
         return [*signed, *system]
+
+    def _publish(self, writer: AuditWriter, signed: Sequence[Checkpoint]) -> None:
+        """Tell the system log of checkpoints, then store them: so it has told of each that is stored."""
+        self._announce(writer, [each for each in signed if not _is_of_system(each)])
+        self._store(signed)
+
+    def _announce(self, writer: AuditWriter, signed: Sequence[Checkpoint]) -> None:
+        for at in range(0, len(signed), _TOGETHER):
+            for waiting in [writer.submit(_announcement(each)) for each in signed[at : at + _TOGETHER]]:
+                waiting.result()
+
+    def _unfinished(self) -> list[Checkpoint]:
+        """Checkpoints that are remembered and were not stored when the signer was stopped.
+
+        They must be before larger ones are signed: the system log may have told of them.
+        """
+        found: list[Checkpoint] = []
+        with needed_log(self._data) as db, db.snapshot():
+            for head in db.heads():
+                remembered, stored = self._state.get(head.origin), db.newest_checkpoint(head.id)
+                if remembered is None:
+                    continue
+                try:
+                    if stored is not None and self._own(stored, head.origin) == remembered:
+                        continue
+                    self._next(db, head)
+                except AuditError:
+                    continue  # it is refused, and said, when it is to be signed
+                found.append(remembered)
+        return found
+
+    def _before_growth(self) -> list[Checkpoint]:
+        """The newest checkpoint of the system log, if that log has grown since. It tells of its own in the next one."""
+        with needed_log(self._data) as db, db.snapshot():
+            head = db.head(intents.SYSTEM)
+            text = None if head is None else db.newest_checkpoint(head.id)
+            if head is None or text is None:
+                return []
+            try:
+                newest = self._own(text, head.origin)
+            except AuditError:
+                return []  # it is refused, and said, when the log is to be signed
+            return [] if (head.size, head.root) == (newest.size, newest.root) else [newest]
 
     def _sign(self, refused: list[AuditError], *, system: bool) -> list[Checkpoint]:
         """The new checkpoints of the system log, or of all other logs. They are remembered when this returns."""
@@ -290,6 +335,10 @@ def _announcement(signed: Checkpoint) -> intents.HeadSigned:
         size=signed.size,
         root=base64.b64encode(signed.root).decode(),
     )
+
+
+def _is_of_system(signed: Checkpoint) -> bool:
+    return signed.origin.split("/")[1] == intents.SYSTEM
 
 
 def _refusal(origin: str, detail: str) -> AuditError:

@@ -19,7 +19,6 @@ from gateway.audit import checkpoint as checkpoints
 from gateway.audit import merkle, note, tiles
 from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.errors import AuditError
-from gateway.audit.intents import SYSTEM
 from gateway.audit.log_reader import Head, LogReader
 from gateway.audit.report import LogFault, LogReport, Report
 
@@ -55,6 +54,12 @@ class TreeCheck:
         self._stored = b""  # the growing tile of level 0 as it is stored
         self._last_time = 0
         self._roots: dict[int, bytes] = {}  # at signed sizes that the system log has not told of yet
+        # Sizes of stored checkpoints that the system log has not told of, and of those that it has told of and that
+        # were not met yet, with the index of its entry. Both are empty in the end.
+        self.untold: set[int] = set()
+        self.unstored: dict[int, int] = {}
+        self._compared: Checkpoint | None = None  # the last one
+        self.first_kind = ""  # of its first entry, if that can be read
         self._sound = 0  # the largest size whose root was signed and right
         self._verifier = verifier
         self._kept = deque(sorted((each for each in known if each.size), key=attrgetter("size")))
@@ -132,8 +137,12 @@ class TreeCheck:
             self._found(index, "its time is before that of its predecessor")
         self._last_time = time_ns
 
-    def contradicts(self, size: int, root: str) -> str | None:
-        """(7) What is wrong with the claim that this log had this root at this size."""
+    def contradicts(self, size: int, root: str, told_by: int) -> str | None:
+        """(7) What is wrong with the claim of an entry of the system log that this log had this root at this size."""
+        if size in self.untold:
+            self.untold.remove(size)
+        else:
+            self.unstored[size] = told_by
         if not 0 < size <= self.log.size:
             return f"{size} entries were signed, only {self.log.size} are here"
         known = self._roots.pop(size, None)
@@ -172,14 +181,24 @@ class TreeCheck:
     def _compare_roots(self) -> None:
         """(4) With every signed tree that has been reached."""
         while (due := self._upcoming) and due.size <= self._next:
-            self._compare_root(due)
+            if (other := self._compared) is not None and other.size == due.size and other.root != due.root:
+                said = (
+                    f"two roots were signed at size {due.size}: whoever has the key shows two histories (equivocation)"
+                )
+                self._found(due.size - 1, said)
+            else:
+                self._compare_root(due)
+            self._compared = due
             self._pop()
 
     def _pop(self) -> Checkpoint | None:
         """Take the smallest signed tree that has not been compared."""
         due = self._upcoming
         if due is not None:
-            (self._stored_signed if self._stored_signed and self._stored_signed[0] is due else self._kept).popleft()
+            is_stored = bool(self._stored_signed) and self._stored_signed[0] is due
+            (self._stored_signed if is_stored else self._kept).popleft()
+            if is_stored and self.unstored.pop(due.size, None) is None:
+                self.untold.add(due.size)
             self._upcoming = self._due()
         return due
 
@@ -198,8 +217,7 @@ class TreeCheck:
         if root == checkpoint.root:
             self._settle_disputes(True)
             self.log.signed = self._sound = max(self._sound, checkpoint.size)
-            if self.head.organization != SYSTEM:
-                self._roots[checkpoint.size] = root
+            self._roots[checkpoint.size] = root
         elif self._disputed:
             self._settle_disputes(None if self._broken else False)
         elif not self._broken:

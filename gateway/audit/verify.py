@@ -10,7 +10,9 @@ It trusts nothing that is stored. In one pass over the leaves, in the order in w
 (5) a decision that was opened is closed once, by an entry of its own log, or is still listed as open
 (6) a private row and kept content are those that their entry commits to, and what is gone was erased by an entry
     that says so
-(7) what the system log says about checkpoints of other logs is true
+(7) what the system log says about checkpoints is true; it tells of every stored one but its own newest, and each that
+    it tells of is stored, up to the size at which it is signed itself; a log has entries, and one of a later epoch
+    begins with an entry that says so
 (8) at the end every tile and the head are those of the tree, and nothing else is stored
 (9) every balance is what the entries make of it, and so is each one that a decision says it has read; a threshold of a
     limit is told of where the entries reach it, and nowhere else
@@ -19,8 +21,8 @@ It trusts nothing that is stored. In one pass over the leaves, in the order in w
 (12) a call between agents has both halves, and they say the same; of a half that is in the log of another gateway,
     what that gateway has signed of it
 
-It cannot see that everything after some checkpoint is missing, if the system log's entries about it are missing too.
-Checkpoints that were kept elsewhere (`known`) show that: they are checked in (4).
+It cannot see that everything after some checkpoint is missing from all logs, with the checkpoints themselves: that is
+how logs look that were not signed since. Checkpoints that were kept elsewhere (`known`) show it: see (4).
 
 A log may grow while it is verified. It is read in transactions of `STEP` entries, because SQLite cannot reuse the
 write-ahead log while a reader sees an old state. The last transaction also sees everything that is compared at the end.
@@ -207,6 +209,7 @@ class _Verification:
                 self._report.add(LogFault(origin, 0, f"the log is missing; {size} entries of it are signed"))
         for tree in self._trees.values():
             tree.finish()
+        self._signed()
         for (log_id, _), index in self._gone.items():  # (6)
             self._found(log_id, index, "its private row is missing, and no erasure says so")
         for (log_id, _), index in self._content.gone.items():
@@ -268,6 +271,8 @@ class _Verification:
     def _follow(self, tree: TreeCheck, log_id: int, index: int, entry: entries.Entry, leaf: bytes) -> None:
         """Check what an entry says about other entries."""
         kind = entry["kind"]
+        if index == 0:
+            tree.first_kind = str(kind)
         if kind == "decided":
             if decision.recorded(entry) is State.OPEN:
                 self._open[str(entry["id"])] = (log_id, index, entry)
@@ -352,9 +357,47 @@ class _Verification:
         tree = self._origins.get(origin)
         if tree is None:
             self._found(log_id, index, f"it tells of `{origin}`, a log that is missing")
-        elif fault := tree.contradicts(size, root):
+        elif fault := tree.contradicts(size, root, index):
             said = f"{fault} (entry {index} of the system log)"
             self._depends(tree.head.organization, size - 1, said, "signed sizes", tree.head.id)
+
+    def _signed(self) -> None:
+        """(7) Checkpoints that the system log does not tell of, or that are gone; and logs that cannot be."""
+        system = [each for each in self._trees.values() if each.head.organization == SYSTEM]
+        others = [each for each in self._trees.values() if each.head.organization != SYSTEM]
+        if not system and any(each.untold for each in others):
+            self._incomplete.add(SYSTEM)
+            origin = checkpoints.origin(self._verifier.name, SYSTEM, 1)
+            if origin not in self._known:
+                self._report.add(LogFault(origin, 0, "the log is missing: it tells of the checkpoints of all others"))
+        signed = max((each.log.signed for each in system), default=0)
+        for tree in self._trees.values():
+            # The system log tells of its own checkpoints one later.
+            untold = sorted(tree.untold)[: -1 if tree.head.organization == SYSTEM else None]
+            if untold:
+                more = f", nor of {len(untold) - 1} later ones" if len(untold) > 1 else ""
+                said = f"the system log does not tell of its checkpoint at size {untold[0]}{more}"
+                self._depends(SYSTEM, untold[0] - 1, said, "checkpoints", tree.head.id)
+            for size, index in tree.unstored.items():
+                if index < signed:  # otherwise the signer was stopped between the two
+                    said = f"its checkpoint at size {size} is gone: entry {index} of the system log tells of it"
+                    self._found(tree.head.id, size - 1, said)
+            self._begun(tree)
+
+    def _begun(self, tree: TreeCheck) -> None:
+        """(7) A log is made with its first entry, and one of a later epoch says so in it."""
+        head = tree.head
+        if not tree.log.size and not tree.is_incomplete:
+            self._found(head.id, 0, "it has no entries, and no log is made without one")
+        if head.epoch == 1:
+            return
+        if not any(
+            (each.head.organization, each.head.epoch) == (head.organization, head.epoch - 1)
+            for each in self._trees.values()
+        ):
+            self._found(head.id, 0, f"it is of epoch {head.epoch}, and the log of the epoch before it is missing")
+        if tree.first_kind not in ("", "epoch"):
+            self._found(head.id, 0, f"it is of epoch {head.epoch}, and its first entry does not say why")
 
     def _decisions(self) -> None:
         """(5) What is open according to the leaves is what the table of open decisions says."""

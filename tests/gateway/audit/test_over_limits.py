@@ -127,7 +127,7 @@ def test_verification_finds_what_went_over(
     monkeypatch.setattr(reservations, "may_exceed", lambda *_: True)
     monkeypatch.setattr("gateway.audit.over_limits.raised", lambda *_: ("any",))
     if not with_approval:
-        monkeypatch.setattr(CallReservation, "_compare", lambda self, group, *more: _unenforced(self, more[-2]))
+        monkeypatch.setattr(CallReservation, "_compare", lambda self, group, *more: _unenforced(self, more[-3]))
     assert writer.write_sync(intent).entry["allow"] is True
     monkeypatch.undo()
     (finding,) = log.verify().findings

@@ -60,14 +60,16 @@ def test_every_log_is_signed_the_system_log_last(log: Log, make: Make) -> None:
         writer.write_sync(make.change(organization="acme"))
         assert [(head.origin, head.size) for head in each.sign_all(writer)] == [
             ("test/acme/audit/1", 3),
-            ("test/system/audit/1", 3),
-        ]
+            ("test/system/audit/1", 4),
+        ], "the system log tells of its own checkpoint, too"
+        assert each.sign_all(writer) == [], "and not of the last one, or it would never end"
     stored = {checkpoints.verify(text, log.verifier, text.split("\n")[0]) for text in notes(log)}
     assert set(signed) < stored
     assert [(entry["origin"], entry["size"]) for entry in log.entries("system")] == [
         ("test/default/audit/1", 1),
         ("test/acme/audit/1", 2),
         ("test/acme/audit/1", 3),
+        ("test/system/audit/1", 2),
     ]
     assert log.verify().status == "valid"
 
@@ -311,3 +313,23 @@ def test_a_file_that_is_no_log_is_refused(log: Log, content: bytes | None) -> No
         with pytest.raises(AuditError) as caught:
             opens()
         assert caught.value.code == ("audit_missing" if content is None else "audit_schema")
+
+
+def test_a_signer_that_was_stopped_halfway_tells_of_that_checkpoint_first(
+    log: Log, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after the system log was told, before the checkpoint was stored; then the log has grown."""
+    writer = log.writer()
+    writer.write_sync(make.change())
+    with signer.HeadSigner(log.data) as each:
+        monkeypatch.setattr(each, "_store", lambda signed: signed and 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            each.sign_all(writer)
+    assert log.rows("SELECT count(*) FROM checkpoint") == [(0,)]
+    assert log.verify().findings == []
+    writer.write_sync(make.change())
+    with signer.HeadSigner(log.data) as each:
+        each.sign_all(writer)
+    sizes = "SELECT size FROM checkpoint WHERE log_id = 1 ORDER BY size"
+    assert log.rows(sizes) == [(1,), (2,)]
+    assert log.verify().findings == []

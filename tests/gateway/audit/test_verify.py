@@ -108,8 +108,8 @@ def test_the_log_is_valid(copy: Copy) -> None:
     assert report.findings == []
     assert (report.status, report.exit_code) == ("valid", 0)
     sizes = {each.organization: (each.size, each.signed, each.checkpoints) for each in report.logs}
-    assert sizes == {"default": (SIZE, SIZE, 4), "acme": (3, 3, 3), "system": (7, 7, 4)}
-    assert report.entries == SIZE + 3 + 7
+    assert sizes == {"default": (SIZE, SIZE, 4), "acme": (3, 3, 3), "system": (10, 10, 4)}
+    assert report.entries == SIZE + 3 + 10
     assert report.private_rows == 40
 
 
@@ -282,11 +282,102 @@ def test_a_rewritten_tail_is_found_by_a_checkpoint_that_was_kept(copy: Copy, ori
     copy.tamper("DELETE FROM checkpoint WHERE log_id = (SELECT id FROM log WHERE organization = 'system')")
     copy.tamper("DELETE FROM log WHERE organization = 'system'")
     copy.tamper("UPDATE balanced SET entry_id = (SELECT max(id) FROM entry)")
-    assert copy.verify().status == "incomplete"
+    assert found(copy.verify()) == {(SYSTEM, 0)}, "it tells of every checkpoint of the others"
     report = copy.verify(known=[kept])
     assert ("default", CHANGES) in found(report)
     state = list(signer.load_state(original.data).values())
     assert (SYSTEM, 0) in found(copy.verify(known=state)), "and a whole log that is missing"
+
+
+def system_id(copy: Copy) -> int:
+    return int(copy.value("SELECT id FROM log WHERE organization = ?", SYSTEM))
+
+
+def cut(copy: Copy, log_id: int, size: int) -> None:
+    """End a log at an earlier size, with all that belongs to what is gone: everything stored agrees."""
+    db = sqlite3.connect(copy.path)
+    leaves = [leaf for (leaf,) in db.execute("SELECT leaf FROM entry WHERE log_id = ? ORDER BY seq", (log_id,))][:size]
+    for table in ("private WHERE entry_id IN (SELECT id FROM entry", "entry WHERE id IN (SELECT id FROM entry"):
+        db.execute(f"DELETE FROM {table} WHERE log_id = ? AND seq >= ?)", (log_id, size))
+    db.execute("DELETE FROM checkpoint WHERE log_id = ? AND size > ?", (log_id, size))
+    db.execute("DELETE FROM tile WHERE log_id = ?", (log_id,))
+    frontier: list[bytes] = []
+    hashes = [merkle.leaf_hash(leaf) for leaf in leaves]
+    for count, each in enumerate(hashes):
+        merkle.extend(frontier, count, each)
+    for tile, data in tiles.grow({}, 0, hashes).items():
+        db.execute("INSERT INTO tile VALUES (?, ?, ?, ?)", (log_id, tile.level, tile.number, data))
+    time_ns = int(entries.decode(leaves[-1])["time"])  # type: ignore[arg-type]
+    where = (size, b"".join(frontier), time_ns, log_id)
+    db.execute("UPDATE log SET size = ?, frontier = ?, time_ns = ? WHERE id = ?", where)
+    db.execute("UPDATE balanced SET entry_id = min(entry_id, (SELECT max(id) FROM entry))")
+    db.commit()
+    db.close()
+
+
+@pytest.mark.parametrize("size", [100, 256, 520])
+def test_a_checkpoint_that_is_gone_is_named_by_a_copy_alone(copy: Copy, size: int) -> None:
+    copy.tamper("DELETE FROM checkpoint WHERE log_id = ? AND size = ?", DEFAULT, size)
+    report = copy.verify()
+    assert found(report) == {("default", size - 1)}
+    assert "is gone" in str(report.findings[0])
+
+
+def test_the_newest_checkpoint_that_is_gone_is_named_too(copy: Copy) -> None:
+    copy.tamper("DELETE FROM checkpoint WHERE log_id = ? AND size = ?", DEFAULT, SIZE)
+    assert found(copy.verify()) == {("default", SIZE - 1)}
+
+
+def test_a_checkpoint_of_the_system_log_that_is_gone_is_named(copy: Copy) -> None:
+    sizes = [
+        size for (size,) in rows(copy, "SELECT size FROM checkpoint WHERE log_id = ? ORDER BY size", system_id(copy))
+    ]
+    copy.tamper("DELETE FROM checkpoint WHERE log_id = ? AND size = ?", system_id(copy), sizes[1])
+    assert found(copy.verify()) == {(SYSTEM, sizes[1] - 1)}
+
+
+def test_a_system_log_that_was_cut_back_is_found_by_what_it_no_longer_tells(copy: Copy) -> None:
+    sizes = [
+        size for (size,) in rows(copy, "SELECT size FROM checkpoint WHERE log_id = ? ORDER BY size", system_id(copy))
+    ]
+    cut(copy, system_id(copy), sizes[1])
+    report = copy.verify()
+    assert found(report) == {("default", CHANGES - 1), ("acme", 2)}
+    assert "does not tell" in str(report.findings[0])
+
+
+def test_two_roots_at_one_size_are_named_equivocation(copy: Copy, original: Original) -> None:
+    key = note.parse_signer(signer.key_path(original.data).read_text())
+    origin = "test/default/audit/1"
+    other = checkpoints.sign(checkpoints.Checkpoint(origin, 256, bytes(32)), key)
+    report = copy.verify(known=[other])
+    assert found(report) == {("default", 255)}
+    assert "equivocation" in str(report.findings[0])
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_log_without_entries_is_named(copy: Copy, epoch: int) -> None:
+    origin = f"test/empty/audit/{epoch}"
+    statement = (
+        "INSERT INTO log (organization, epoch, origin, size, frontier, time_ns) VALUES ('empty', ?, ?, 0, x'', 0)"
+    )
+    copy.tamper(statement, epoch, origin)
+    assert found(copy.verify()) == {("empty", 0)}
+
+
+def test_a_log_of_a_later_epoch_says_so_in_its_first_entry(copy: Copy) -> None:
+    copy.tamper("UPDATE log SET epoch = 2, origin = 'test/acme/audit/2' WHERE organization = 'acme'")
+    said = " ".join(map(str, copy.verify().findings))
+    assert "the log of the epoch before it is missing" in said
+    assert "its first entry does not say why" in said
+
+
+def rows(copy: Copy, query: str, *parameters: object) -> list[Any]:
+    db = sqlite3.connect(copy.path)
+    try:
+        return db.execute(query, parameters).fetchall()
+    finally:
+        db.close()
 
 
 def rewrite(copy: Copy, log_id: int, index: int, **members: Any) -> None:
@@ -358,7 +449,7 @@ def test_a_long_list_of_findings_is_cut(copy: Copy) -> None:
 def test_progress_is_reported(copy: Copy) -> None:
     seen: list[tuple[int, int]] = []
     copy.verify(progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (SIZE + 10, SIZE + 10)
+    assert seen[-1] == (SIZE + 13, SIZE + 13)
 
 
 # -- logs that are not finished ----------------------------------------------------------------------------------------
@@ -511,7 +602,7 @@ def test_a_value_of_another_type_is_named(
     assert report.exit_code == 1
     assert ("default", index) in found(report), report.findings
     if table != "log":
-        assert (report.entries, len(report.logs)) == (SIZE + 10, 3)
+        assert (report.entries, len(report.logs)) == (SIZE + 13, 3)
 
 
 def test_a_copy_on_a_read_only_disk_is_verified(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
