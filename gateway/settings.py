@@ -98,6 +98,13 @@ class Settings:
     policies_signers: Path | None = field(
         default=None, metadata={"help": "who may sign commits, as OpenSSH's allowed_signers; others are refused"}
     )
+    policies_impact_days: int = _setting(
+        0,
+        "days of past calls that a commit is judged by: refused if more end otherwise than it accepts; 0: none",
+        0,
+        3660,
+        "days",
+    )
     policy_deadline_ms: int = _setting(100, "how long judging one request may take", 1, 1_000, "milliseconds")
 
     approval_hold: float = _seconds(

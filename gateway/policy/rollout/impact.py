@@ -7,6 +7,7 @@ the call cost. Decisions about which nobody can tell are counted with the reason
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -110,15 +111,18 @@ def report(
     expected: Sequence[Expectation] = (),
     listed: int = MOST_LISTED,
     progress: Callable[[int, int], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> dict[str, Any]:
     """Judge the past decisions of a log by the bundles of a candidate. Blocks; raises `GatewayError`.
+
+    So it does (`check_stopped`) soon after `stop` is set.
 
     `bundles` is where published bundles are, and `complete` puts kept content into an input. The log must be open in a
     snapshot.
     """
     end = search.last_position(log)
     sums, matched = _Sums(), [0] * len(expected)
-    with Pool(bundles, candidate, commit) as pool:
+    with Pool(bundles, candidate, commit, stop=stop) as pool:
         for page in pool.judged(_pages(log, end, scope, complete, progress)):
             _add(log, sums, page, expected, matched)
     sums.flips.sort(key=lambda each: (FLIPS.index((each["before"], each["after"])), -each["position"]))

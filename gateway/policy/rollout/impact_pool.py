@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -42,6 +43,7 @@ SECONDS: Final = 1800
 PAGE: Final = 500
 _MODULE: Final = "gateway.policy.rollout.impact_pool"
 _MOST_CHILDREN: Final = 8
+_LOOK_SECONDS: Final = 0.2
 _LENGTH: Final = struct.Struct(">I")
 _ROW: Final = struct.Struct(">qqqII")
 _REASONS: Final = 5
@@ -51,7 +53,15 @@ _MAX_REASON: Final = 300
 class Pool:
     """The children of one run. Use it as a context manager; one thread at a time."""
 
-    def __init__(self, bundles: Path, candidate: Mapping[str, Files], commit: str, seconds: float = SECONDS) -> None:
+    def __init__(
+        self,
+        bundles: Path,
+        candidate: Mapping[str, Files],
+        commit: str,
+        *,
+        seconds: float = SECONDS,
+        stop: threading.Event | None = None,
+    ) -> None:
         self._order = orjson.dumps(
             {
                 "bundles": str(bundles),
@@ -66,7 +76,9 @@ class Pool:
         self._children: list[_Child] = []
         self._idle: queue.SimpleQueue[_Child] = queue.SimpleQueue()
         self._closing = ExitStack()
-        self._late = threading.Event()
+        self._stop = stop or threading.Event()
+        self._ended = threading.Event()
+        self._late = False
 
     def __enter__(self) -> Pool:
         """Start the children. Raises `GatewayError` (`candidate_broken`) if a bundle does not compile."""
@@ -74,10 +86,8 @@ class Pool:
             count = min(len(os.sched_getaffinity(0)), _MOST_CHILDREN)
             for _ in range(count):
                 self._children.append(stack.enter_context(_Child(self._order)))
-            timer = threading.Timer(self._seconds, self._stop)
-            timer.daemon = True
-            timer.start()
-            stack.callback(timer.cancel)
+            threading.Thread(target=self._watch, name="impact-watch", daemon=True).start()
+            stack.callback(self._ended.set)
             self._threads = stack.enter_context(ThreadPoolExecutor(count, "impact"))
             stack.callback(self._kill)  # first: a thread may wait for a child
             for each in self._children:
@@ -113,16 +123,25 @@ class Pool:
             self._idle.put(one)
 
     def _checked(self, ask: Any) -> Any:
+        stopped = GatewayError("check_stopped", "judging past decisions was stopped")
+        if self._stop.is_set():
+            raise stopped
         try:
             return ask()
         except (OSError, EOFError, ValueError) as error:
-            why = f"took more than {self._seconds:g} s" if self._late.is_set() else "ended early"
+            if self._stop.is_set():
+                raise stopped from error
+            why = f"took more than {self._seconds:g} s" if self._late else "ended early"
             hint = Hint("name a shorter time with --since, or try again")
             raise GatewayError("impact_failed", f"judging past decisions {why}", hint=hint) from error
 
-    def _stop(self) -> None:
-        self._late.set()
-        self._kill()
+    def _watch(self) -> None:
+        ends = time.monotonic() + self._seconds
+        while not self._ended.wait(_LOOK_SECONDS):
+            self._late = time.monotonic() > ends
+            if self._late or self._stop.is_set():
+                self._kill()
+                return
 
     def _kill(self) -> None:
         for each in self._children:

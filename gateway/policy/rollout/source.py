@@ -57,10 +57,11 @@ _UNREADABLE = (
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A commit: its id in hex, and who wrote it, as it says itself."""
+    """A commit: its id in hex, who wrote it, as it says itself, and its message."""
 
     commit: str
     author: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,8 @@ class GitSource:
                     )
                 commit = peel(repo, ObjectID(name))
             author = commit.author.decode("utf-8", "replace")
-            return Revision(commit.id.decode("ascii"), "".join(filter(str.isprintable, author))[:200])
+            shown = "".join(filter(str.isprintable, author))[:200]
+            return Revision(commit.id.decode("ascii"), shown, commit.message.decode("utf-8", "replace"))
 
     def bundles(self, commit: str, passed_over: list[str] | None = None) -> dict[str, Files]:
         """Every bundle of a commit by name, with its files' contents by path inside the bundle. As for `collect`."""
@@ -305,7 +307,7 @@ def create_repository(path: Path, files: Mapping[str, bytes], message: str) -> R
                 signoff=False,
                 config=settings,
             )
-            return Revision(commit.decode("ascii"), _AUTHOR.decode())
+            return Revision(commit.decode("ascii"), _AUTHOR.decode(), message)
     except OSError as error:
         where = str(path)
         reason = (error.strerror or type(error).__name__).lower()

@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from gateway.errors import GatewayError
 from gateway.policy import bundle as policy_bundle
 from gateway.policy.bundle import Files
 from gateway.policy.rollout import check as policy_check
-from gateway.policy.rollout import signatures
+from gateway.policy.rollout import impact_gate, signatures
 from gateway.policy.rollout.check import CommitProblem
 from gateway.policy.rollout.source import GitSource, Revision
 from gateway.registry import queries
@@ -76,6 +76,7 @@ class PolicySync:
     live: Collection[str] = _NOBODY
     actor: str = field(default_factory=lambda: f"local:{os.getuid()}")
     signers: Path | None = None  # the file of those who may sign commits, if commits must be signed
+    impact_days: int = 0  # the past calls that a commit is judged by
     # The commit that was refused last, and the names of its bundles. In memory only: after a restart, perhaps of
     # another version, it is checked again.
     _refused: SyncOutcome | None = None
@@ -91,7 +92,15 @@ class PolicySync:
     def of(cls, settings: Settings, registry: Registry, live: Collection[str] = _NOBODY) -> PolicySync:
         """The sync of the running gateway. Its activations and refusals are attributed to it."""
         source = GitSource(settings.repository, settings.policies_path, settings.policies_ref)
-        return cls(registry, settings.data, source, live, actor=GATEWAY, signers=settings.policies_signers)
+        return cls(
+            registry,
+            settings.data,
+            source,
+            live,
+            actor=GATEWAY,
+            signers=settings.policies_signers,
+            impact_days=settings.policies_impact_days,
+        )
 
     def step(self) -> SyncOutcome:
         """Look at the ref once and bring its commit into force. Raises `GatewayError` if the commit cannot be read."""
@@ -114,7 +123,7 @@ class PolicySync:
         self._names = frozenset(bundles)
         problems = self._missing(self._names)
         if not problems and self._fit != revision.commit:
-            problems = policy_check.check(bundles, stop=self._stopped)
+            problems = policy_check.check(bundles, stop=self._stopped) or self._impact(bundles, revision)
         if problems:
             return self._refuse(revision, problems)
         self._fit = revision.commit
@@ -155,6 +164,15 @@ class PolicySync:
 
     def _signature(self, commit: str) -> CommitProblem | None:
         return None if self.signers is None else signature_problem(self.source, commit, self.signers)
+
+    def _impact(self, bundles: Mapping[str, Files], revision: Revision) -> list[CommitProblem]:
+        """Past calls that it would have decided otherwise, if there are more than it accepts. The first has none."""
+        if not self.impact_days or queries.activation(self.registry) is None:
+            return []
+        found = impact_gate.problem(
+            self.data, bundles, revision.commit, revision.message, self.impact_days, self._stopped
+        )
+        return [] if found is None else [found]
 
     def _missing(self, names: Collection[str]) -> list[CommitProblem]:
         """A commit without a bundle that somebody is bound to would have all of their requests refused."""
