@@ -55,6 +55,8 @@ SCRIPTS: Final = {
         audit checkpoint
         audit checkpoint --org system
         audit prove dec_00000000-0000-7000-8000-000000000001 --public-key ../other.pub
+        audit export --to ../other.pub
+        audit export --to ../new/none.zip
         audit prove
         audit prove --known-checkpoint ../none.txt --public-key ../other.pub
         audit prove dec_0000 --public-key ../other.pub
@@ -317,6 +319,9 @@ SCRIPTS: Final = {
         prices show gpt-4o --at then
         """,
     "policies": """
+        policies impact ../nowhere
+        policies verify-impact ../none.json
+        policies verify-impact ../keys.json
         policies status
         policies status --json
         policies status ddddddd
