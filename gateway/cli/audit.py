@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.audit.log_files import log_directory, opened_log
-from gateway.cli import audit_export, audit_list, audit_match, audit_prove, audit_show, explain, output
+from gateway.cli import audit_access, audit_export, audit_list, audit_match, audit_prove, audit_show, explain, output
 from gateway.cli.asking import App
 from gateway.cli.audit_reexecute import judged_again, print_decisions
 from gateway.cli.options import DATA, Data, Json, Organization
@@ -43,6 +43,7 @@ app.command("show")(audit_show.show)
 app.command("explain")(explain.explain)
 app.command("prove")(audit_prove.prove)
 app.command("match")(audit_match.match)
+app.command("access")(audit_access.access)
 app.command("export")(audit_export.export)
 
 

@@ -79,7 +79,8 @@ def impact(
         output.print_json(found)
     else:
         _print(found)
-    raise typer.Exit(1 if found["unexpected"] else 0)
+    nothing = _sum(found, "untold") and not found["flips"] and not found["same"] and not found["otherwise"]
+    raise typer.Exit(1 if found["unexpected"] else 2 if nothing else 0)
 
 
 def verify(

@@ -18,7 +18,7 @@ _ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "logout": ("logins",),
     "me": ("operators",),
     "operator-tokens": ("operators",),
-    "agents": ("agents", "overviews", "permissions", "keys", "cards"),
+    "agents": ("agents", "overviews", "permissions", "keys", "cards", "access"),
     "card-keys": ("cards",),
     "peer-keys": ("peers",),
     "standing": ("agents",),
