@@ -53,7 +53,7 @@ def impact(
 
     A flip is a call with another outcome: allowed, denied, or in need of an approval. Calls that nobody can judge again
     are counted with the reason. Nothing is recorded or changed. Exit codes: 0 no flip, or only expected ones; 1 flips
-    that nobody expects; 2 it could not be judged.
+    that nobody expects; 2 it could not be judged, or nobody can tell of any call.
     """
     try:
         body = {

@@ -170,6 +170,7 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         "operators readmit": [operator, "--reason", why],
         "permissions": ["--model", "o3", *_maybe(chance, "--all")],
         "agents permissions": [agent, "--model", "o3"],
+        "audit access": [agent],
         "decide": ["--agent", agent, "--route", "GET /v1/models", "--key", reference("key_")],
         "status": [],
         "audit list": [],

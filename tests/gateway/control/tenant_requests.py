@@ -85,6 +85,7 @@ def draw(
         ("POST", "/adoptions/stop", {"upstream": chance.choice([None, *NAMES])}),
         ("GET", f"/adoptions{chance.choice(['', '/clients'])}", None),
         ("GET", f"/agents/{agent}/permissions", None),
+        ("GET", f"/agents/{agent}/access", None),
         ("GET", "/permissions", None),
         ("POST", "/decide", {"agent": agent, "call": {"action": "models.list"}, "key": reference("key_")}),
         (
