@@ -55,6 +55,10 @@ SCRIPTS: Final = {
         audit checkpoint
         audit checkpoint --org system
         audit prove dec_00000000-0000-7000-8000-000000000001 --public-key ../other.pub
+        audit access bob
+        audit access bob --since 90d --json
+        audit access nobody
+        audit access bob --since later
         audit export --to ../other.pub
         audit export --to ../new/none.zip
         audit prove
