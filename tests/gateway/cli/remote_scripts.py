@@ -65,6 +65,9 @@ SCRIPTS: Final = {
         audit prove --known-checkpoint ../none.txt --public-key ../other.pub
         audit prove dec_0000 --public-key ../other.pub
         audit prove dec_00000000-0000-7000-8000-000000000001 --public-key ../key.txt
+        audit export --sample 3 --to NEW.zip
+        audit export --decision dec_00000000-0000-7000-8000-000000000009 --to NEW.zip
+        audit export --decision dec_00000000-0000-7000-8000-000000000001 --no-private --to NEW.zip
         usage
         usage --by agent,team,model,response_model --format csv
         usage --by organization --format json
