@@ -203,6 +203,13 @@ class Settings:
     )
     metrics_agents: int = _setting(200, "agents with metrics of their own; the others share one", 0, 10_000)
     checkpoint_seconds: float = _seconds(10.0, "how often the audit log's head is signed", 0.1, 86400)
+    publish_to: Path | None = field(
+        default=None,
+        metadata={"help": "directory that signed entries are published to, in the form of C2SP's tlog-tiles"},
+    )
+    publish_organizations: tuple[str, ...] = _setting(
+        (), "whose logs are published; `system` is the log of checkpoints and policies; empty: all"
+    )
     log_requests: str = field(
         default="auto",
         metadata={

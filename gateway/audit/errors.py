@@ -16,6 +16,8 @@
     ambiguous_event    several event ids begin with this text
     not_a_decision     the entry with this event id is no decision
     signer_refused     signing would contradict what was signed before
+    publish_refused    publishing would contradict what was published before, or what was signed
+    publish_failed     the place where a log is published cannot be written
 
 Texts follow the rules of `gateway.errors`; `subject` is the log's origin or the event id concerned.
 """

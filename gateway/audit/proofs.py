@@ -6,6 +6,7 @@ nothing else: no index, no root and no entry that is not proven.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,6 +73,21 @@ def make(db: IndexedLog, organization: str | None, event_id: str | None, since: 
         inclusion=inclusion,
         consistency=consistency,
     )
+
+
+def tlog_proof(proof: Proof) -> str:
+    """The proof of an entry in the form of C2SP's tlog-proof: its index, the hashes, and the checkpoint.
+
+    The entry's bytes are not in it. Raises `bad_proof` if it is about no entry.
+    """
+    if proof.index is None:
+        raise AuditError("bad_proof", "there is no proof of an entry", hint="name one")
+    lines = [
+        "c2sp.org/tlog-proof@v1",
+        f"index {proof.index}",
+        *(base64.b64encode(each).decode() for each in proof.inclusion),
+    ]
+    return "\n".join([*lines, "", proof.checkpoint])
 
 
 def check(proof: Proof, verifier: Verifier, event_id: str | None, known: str | None) -> Proven:

@@ -164,6 +164,11 @@ class HeadSigner:
     def close(self) -> None:
         os.close(self._file)
 
+    @property
+    def verifier(self) -> note.Verifier:
+        """The public key of what it signs."""
+        return self._verifier
+
     def check(self) -> None:
         """Raise `signer_refused` if a log contradicts an earlier checkpoint of it. Changes nothing."""
         refused: list[AuditError] = []

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.audit.log_files import log_directory, opened_log
-from gateway.cli import audit_access, audit_export, audit_list, audit_match, audit_prove, audit_show, explain, output
+from gateway.cli import (
+    audit_access,
+    audit_export,
+    audit_list,
+    audit_match,
+    audit_prove,
+    audit_publish,
+    audit_show,
+    explain,
+    output,
+)
 from gateway.cli.asking import App
 from gateway.cli.audit_reexecute import judged_again, print_decisions
 from gateway.cli.options import DATA, Data, Json, Organization
@@ -45,6 +55,7 @@ app.command("prove")(audit_prove.prove)
 app.command("match")(audit_match.match)
 app.command("access")(audit_access.access)
 app.command("export")(audit_export.export)
+app.command("publish")(audit_publish.publish)
 
 
 @app.command()

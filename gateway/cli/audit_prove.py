@@ -44,6 +44,14 @@ def prove(
             "--public-key", metavar="FILE|KEY", help="Who must have signed; by default the data directory's own key."
         ),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="NAME",
+            help="Write NAME.tlog-proof, in C2SP's form, and NAME.entry, the bytes that it proves.",
+        ),
+    ] = None,
 ) -> None:
     """Prove that an entry is in the signed log, and that the log only grew since a checkpoint was kept.
 
@@ -56,7 +64,9 @@ def prove(
             raise GatewayError("invalid_option", "there is nothing to prove", hint=hint)
         verifier = _verifier(ask.data, public_key)
         notes = {path: read_checkpoint(path) for path in known_checkpoint or []}
-        proven = _proven(ask.data, verifier, event, notes)
+        if out is not None and event is None:
+            raise GatewayError("invalid_option", "only the proof of an entry can be written", hint="name an entry")
+        proven = _proven(ask.data, verifier, event, notes, out)
     except GatewayError as error:
         output.complain(error.message, error.hint)
         raise typer.Exit(1 if error.code in _NOT_PROVEN else 3 if error.code == "not_signed" else 2) from error
@@ -92,7 +102,7 @@ def _verifier(data: Path, public_key: str | None) -> Verifier:
 
 
 def _proven(
-    data: Path, verifier: Verifier, event: str | None, notes: dict[Path, str]
+    data: Path, verifier: Verifier, event: str | None, notes: dict[Path, str], out: Path | None
 ) -> list[tuple[Path | None, Proven]]:
     """The proofs that hold: of the entry, and with each checkpoint that was kept."""
     from gateway.audit import proofs
@@ -101,12 +111,24 @@ def _proven(
     with gateways.client(data, output.warn) as gateway:
         if event is not None:
             event = event.strip()
-            found.append((None, proofs.check(_proof(gateway, entry=event), verifier, event, None)))
+            made = _proof(gateway, entry=event)
+            found.append((None, proofs.check(made, verifier, event, None)))
+            if out is not None and made.leaf is not None:
+                _write(out.with_name(f"{out.name}.entry"), made.leaf)
+                _write(out.with_name(f"{out.name}.tlog-proof"), proofs.tlog_proof(made).encode())
         for path, note in notes.items():
             organization, size = proofs.of_which_log(note)
             made = _proof(gateway, organization=organization, since=size)
             found.append((path, proofs.check(made, verifier, None, note)))
     return found
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise GatewayError("file_unusable", f"cannot write `{path}`: {reason}", hint="name another file") from error
 
 
 def _proof(gateway: ManagementClient, **asked: str | int) -> Proof:

@@ -24,7 +24,7 @@ ONLY_HERE: Final = frozenset(
     {
         *("init", "up", "top", "dashboard", "backup"),
         *("policies new", "policies check", "prices check", "prices update"),
-        *("audit verify", "audit match", "audit adopt", "audit accept-clock"),
+        *("audit verify", "audit match", "audit publish", "audit adopt", "audit accept-clock"),
     }
 )
 """The commands that create, run or copy a gateway, or work on files beside it. All others ask its operations."""

@@ -19,7 +19,7 @@ from itertools import starmap
 from typing import Any
 
 from gateway.approvals import tending
-from gateway.audit import clock, content_erasure, recovery, refused_note, signer, storage
+from gateway.audit import clock, content_erasure, publication, recovery, refused_note, signer, storage
 from gateway.audit.log_files import opened_log
 from gateway.audit.writer import AuditWriter
 from gateway.dataplane import outages
@@ -146,6 +146,8 @@ class Duties:
         yield "outbox", OUTBOX_SECONDS, self._publish
         yield "refusals of everything", outages.Outages.SECONDS, self._look_for_outages
         yield "signing", self._settings.checkpoint_seconds, self._sign
+        if self._settings.publish_to is not None:
+            yield "publishing the log", self._settings.checkpoint_seconds, self._publish_log
         yield "tidying up", TIDY_SECONDS, self._tidy
         yield "expiry of content", EXPIRY_SECONDS, self._expire
         yield "reviews of agents", REVIEW_SECONDS, self._suspend_unconfirmed
@@ -337,6 +339,12 @@ class Duties:
 
     def _look_for_outages(self) -> None:
         self._herald.look(self._live, time.time_ns())
+
+    def _publish_log(self) -> None:
+        settings, verifier = self._settings, self._signer.verifier
+        assert settings.publish_to is not None
+        with opened_log(settings.data) as log:
+            publication.publish(log, verifier, settings.publish_to, settings.publish_organizations)
 
     def _sign(self) -> None:
         self._signer.sign_all(self.writer)

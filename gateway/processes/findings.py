@@ -228,6 +228,15 @@ def _log(facts: Facts, settings: Settings, where: str) -> Iterator[Finding]:
                 "see the output of `gateway up`, which says why",
             )
 
+    unpublished = logs.unpublished if facts.process.running else []
+    if unpublished and facts.now_ns - (logs.published_ns or 0) > late * 1e9:
+        since = "never was" if logs.published_ns is None else f"was last at {shown_time(logs.published_ns // 10**9)}"
+        logs_of = _listed(Some.of(*unpublished))
+        yield _problem(
+            f"publishing to `{settings.publish_to}` {since}: the log of {logs_of} is signed further",
+            "see the output of `gateway up`, which says why",
+        )
+
 
 def _disk(facts: Facts, settings: Settings) -> Iterator[Finding]:
     """A full disk stops everybody: what cannot be recorded is not forwarded."""

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from yarl import URL
 
 from gateway.audit import checkpoint as checkpoints
-from gateway.audit import clock, search, signer
+from gateway.audit import clock, publication, search, signer
 from gateway.audit.log_files import opened_log
 from gateway.audit.log_reader import Head, IndexedLog
 from gateway.data_directory import DataDirectory
@@ -123,12 +123,18 @@ class LogStatus:
 
 @dataclass(frozen=True, slots=True)
 class Logs:
-    """All logs. `signed_ns` is when anything was signed last; `open` counts decisions whose outcome is not recorded."""
+    """All logs. `signed_ns` is when anything was signed last; `open` counts decisions whose outcome is not recorded.
+
+    `published_ns` is when anything was published last, `unpublished` are the organizations whose logs are signed
+    further than they are published; None and empty without the setting `publish_to`.
+    """
 
     logs: list[LogStatus] = field(default_factory=list)
     signed_ns: int | None = None
     open: int = 0
     problem: str = ""
+    published_ns: int | None = None
+    unpublished: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +192,7 @@ def look(settings: Settings, opened: Registry | None = None) -> Facts:
     finally:
         if opened is None:
             registry.close()
-    logs, refusal = _logs(data)
+    logs, refusal = _logs(settings)
     looked_at = [*(each.id for each in found.retiring), *(each.id for each in found.old_keys)]
     vault = Vault.tried(KeySource.of(settings))
     return Facts(
@@ -297,10 +303,12 @@ def _policies(settings: Settings, refusal: RefusedCommit | None) -> Policies:
     return Policies(where, ref, head.commit, head.author, problem, refusal)
 
 
-def _logs(data: DataDirectory) -> tuple[Logs, RefusedCommit | None]:
+def _logs(settings: Settings) -> tuple[Logs, RefusedCommit | None]:
+    data = settings.data
     try:
         with opened_log(data) as db, db.snapshot():
-            logs = [log_of(db, head) for head in db.heads()]
+            heads = db.heads()
+            logs = [log_of(db, head) for head in heads]
             still_open = db.open_count()
             refusal = _refusal(db)
     except GatewayError as error:
@@ -309,7 +317,16 @@ def _logs(data: DataDirectory) -> tuple[Logs, RefusedCommit | None]:
         signed_ns = data.signer_state.stat().st_mtime_ns
     except OSError:  # nothing was ever signed
         signed_ns = None
-    return Logs(logs, signed_ns, still_open), refusal
+    published_ns, unpublished = None, []
+    if settings.publish_to is not None:
+        for head, each in zip(heads, logs, strict=True):
+            if settings.publish_organizations and each.organization not in settings.publish_organizations:
+                continue
+            size, at_ns = publication.size_of(settings.publish_to, head.origin) or (0, None)
+            if size < each.signed:
+                unpublished.append(each.organization)
+            published_ns = max((known for known in (published_ns, at_ns) if known is not None), default=None)
+    return Logs(logs, signed_ns, still_open, published_ns=published_ns, unpublished=unpublished), refusal
 
 
 def log_of(db: IndexedLog, head: Head) -> LogStatus:
@@ -404,6 +421,9 @@ def document(facts: Facts) -> dict[str, Any]:
             "logs": facts.logs.logs,
             "checkpoint_ns": facts.logs.signed_ns,
             "checkpoint_age_seconds": _seconds(facts, facts.logs.signed_ns),
+            "published_ns": facts.logs.published_ns,
+            "published_age_seconds": _seconds(facts, facts.logs.published_ns),
+            "unpublished": facts.logs.unpublished,
             "open_decisions": facts.logs.open,
             "owed_entries": facts.inventory.owed,
             "problem": facts.logs.problem or None,

@@ -190,6 +190,8 @@ def _logs(facts: Facts) -> Iterator[tuple[str, str]]:
 def _checkpoint(facts: Facts) -> tuple[str, str]:
     logs = facts.logs
     newest = "never" if logs.signed_ns is None else _ago(facts, logs.signed_ns)
+    if logs.published_ns is not None:
+        newest += f", published {_ago(facts, logs.published_ns)}"
     return "checkpoint", f"{newest}; {logs.open} open decisions, {facts.inventory.owed} entries owed"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -137,3 +139,24 @@ def test_the_command(log: Log, kept: dict[int, str], make: Make, gateway: Callab
     assert gateway().code == 2
     assert gateway("dec_nothing").code == 2
     assert gateway(log.writer().write_sync(make.change()).event_id).code == 3
+
+
+def test_a_proof_in_the_form_that_others_read(log: Log, kept: dict[int, str], gateway: Any, tmp_path: Path) -> None:
+    """Read by the rules of C2SP's tlog-proof, RFC 6962 and nothing of ours."""
+    asked = log.entries()[150]["id"]
+    assert gateway(asked, "--out", str(tmp_path / "one")).code == 0
+    leaf = (tmp_path / "one.entry").read_bytes()
+    head, _, note = (tmp_path / "one.tlog-proof").read_text().partition("\n\n")
+    version, index, *hashes = head.split("\n")
+    assert (version, index, note) == ("c2sp.org/tlog-proof@v1", "index 150", kept[300])
+    at, last, found = 150, 299, hashlib.sha256(b"\0" + leaf).digest()
+    for each in map(base64.b64decode, hashes):  # RFC 9162, section 2.1.3.2
+        if at % 2 or at == last:
+            found = hashlib.sha256(b"\1" + each + found).digest()
+            while not at % 2 and at:
+                at, last = at // 2, last // 2
+        else:
+            found = hashlib.sha256(b"\1" + found + each).digest()
+        at, last = at // 2, last // 2
+    assert base64.b64encode(found).decode() == note.split("\n")[2]
+    assert gateway("--out", str(tmp_path / "none"), "--known-checkpoint", str(tmp_path / "one.entry")).code == 2

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.audit import publication
 from gateway.audit.errors import unavailable
 from gateway.call import Reference
 from gateway.data_directory import DataDirectory
 from gateway.policy.rollout import child
 from gateway.policy.rollout.source import GitSource
 from gateway.processes import duties as module
+from gateway.processes import status
 from gateway.processes.duties import Duties
 from gateway.registry import outbox, queries
 from gateway.runtime.handover import Handover
@@ -170,3 +174,19 @@ def test_rows_of_the_past_are_removed(duties: Duties) -> None:
         assert db.execute("SELECT boot FROM policy_worker").fetchall() == [("boot_test",)]
         assert db.execute("SELECT count(*) FROM loaded").fetchone() == (0,)
         assert db.execute("SELECT id FROM reference").fetchall() == [("item-2",)]
+
+
+def test_what_is_signed_is_published(data: DataDirectory, tmp_path: Path) -> None:
+    target = tmp_path / "public"
+    settings = load_settings({"data": data.path, "publish_to": target, "publish_organizations": ("system",)}, env={})
+    with closing(Duties(settings, "boot_test")) as duties:
+        duties.begin()
+        assert "publishing the log" in [name for name, _, _ in duties._intervals()]
+        duties._publish_log()
+        verifier = duties._signer.verifier
+        facts = status.look(settings)
+        assert (facts.logs.unpublished, facts.logs.published_ns is not None) == ([], True)
+        size, _ = publication.size_of(target, f"{verifier.name}/system/audit/1") or (0, 0)
+        assert size > 0
+        shutil.rmtree(target)
+        assert status.look(settings).logs.unpublished == ["system"]
