@@ -101,6 +101,8 @@ def verify(
     from gateway.data_directory import DataDirectory
     from gateway.policy.rollout import impact as impacts
 
+    if public_key is None and gateways.chosen() is not None:
+        raise typer.BadParameter("of a gateway elsewhere the key is needed: --public-key FILE, not what it says itself")
     try:
         verifier = signer.load_verifier(public_key or signer.public_key_path(DataDirectory(data)))
         document = json.loads(files.read(report, code="bad_input"))

@@ -327,8 +327,8 @@ SCRIPTS: Final = {
         """,
     "policies": """
         policies impact ../nowhere
-        policies verify-impact ../none.json
-        policies verify-impact ../keys.json
+        policies verify-impact ../none.json --public-key ../other.pub
+        policies verify-impact ../keys.json --public-key ../other.pub
         policies status
         policies status --json
         policies status ddddddd
