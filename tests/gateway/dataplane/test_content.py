@@ -150,6 +150,30 @@ def test_a_decision_about_content_can_be_computed_again(
 
 
 @pytest.mark.slow
+def test_the_impact_of_a_change_is_told_where_content_is_kept(
+    run: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two calls that say the same, the content of one is kept: about the other nobody can tell."""
+    data, candidate = tmp_path / "data", tmp_path / "candidate/bot"
+
+    async def test(gateway: Gateway) -> None:
+        await gateway.chat()
+        await keep(gateway)
+        await gateway.chat()
+
+    run(test)
+    candidate.mkdir(parents=True)
+    (candidate / ".manifest").write_bytes(MANIFEST)
+    rule = 'deny contains "said it" if contains(input.request.body.messages[_].content, "hello")'
+    (candidate / "authz.rego").write_text(f"package bot.authz\n\nallow := true\n\n{rule}\n")
+    code, out, err = command(capsys, data, "policies", "impact", str(candidate.parent), "--json")
+    found = json.loads(out)
+    assert (code, found["decisions"], found["flips"]) == (1, 2, 1), err
+    assert found["rules"][0]["rules"] == ["bot/authz.rego:5 deny"]
+    assert list(found["untold"]) == ["content is not kept, and policies read it: request.body.messages"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("redact", "kept"), [([], True), (["ell"], False)])
 def test_an_explanation_uses_what_is_kept_and_the_log_says_so(
     run: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str], redact: list[str], kept: bool

@@ -117,6 +117,15 @@ def test_the_log_shows_and_explains_it(
     assert problems == [(True, None)] * 4 + [(None, twice)]
     decisions = judged_again(tmp_path / "data" / "audit.db", DataDirectory(tmp_path / "data"))
     assert decisions.document() == {"agree": 4, "apart": {twice: 1}, "otherwise": []}
+    candidate = tmp_path / "candidate/bot"
+    candidate.mkdir(parents=True)
+    manifest = {"roots": ["bot"], "metadata": {"gateway": {"entrypoint": "data.bot.authz", "models": True}}}
+    (candidate / ".manifest").write_text(json.dumps(manifest))
+    (candidate / "authz.rego").write_text("package bot.authz\n\nallow if input.action\n")
+    assert main(["policies", "impact", str(candidate.parent), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert {each["id"] for each in found["items"]} == set(ids[2:4]), "without a cap they could have been forwarded"
+    assert (found["otherwise"], found["untold"]) == ({"other obligations": 2}, {twice: 1})
 
 
 @pytest.mark.slow
