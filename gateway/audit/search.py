@@ -45,7 +45,8 @@ class Filters:
     `id` is the beginning of an event id; that of a decision also means the entry that closes it. `reason` is a reason
     code, or how a call ended. `above` are the team and the organization of the agent, as changes of bindings and limits
     name them: what applies to them applies to it. `allow` and `model` are only known of decisions. `until_ns` is not
-    included. `approval` is the id of a request for approval: what was recorded of it, and the decisions that used it.
+    included. `approval` is the id of a request for approval: what was recorded of it, and the decisions that used it;
+    so is `mandate` of a mandate.
     `person` is the subject of a person for whom an agent acted or got a token; it is known as long as the
     private row is kept.
     """
@@ -60,6 +61,7 @@ class Filters:
     model: str | None = None
     person: str | None = None
     approval: str | None = None
+    mandate: str | None = None
     since_ns: int | None = None
     until_ns: int | None = None
 
@@ -388,6 +390,9 @@ def _condition(db: LogIndex, filters: Filters) -> tuple[str, dict[str, Any]]:
     if filters.approval is not None:
         conditions.append("instr(entry.leaf, :approval) > 0")
         values["approval"] = _member("approval", filters.approval)
+    if filters.mandate is not None:
+        conditions.append("instr(entry.leaf, :mandate) > 0")
+        values["mandate"] = _member("mandate", filters.mandate)
     if filters.person is not None:
         db.create_function("commitment", 1, functools.partial(_commitment, filters.person), deterministic=True)
         salt = "(SELECT salt FROM private WHERE entry_id = entry.id)"

@@ -36,6 +36,9 @@ def export(
     approval: Annotated[
         str | None, typer.Option("--approval", metavar="ID", help="Only what was recorded of this approval.")
     ] = None,
+    mandate: Annotated[
+        str | None, typer.Option("--mandate", metavar="ID", help="Only this mandate, and the calls under it.")
+    ] = None,
     sample: Annotated[
         int | None, typer.Option("--sample", metavar="N", help="N entries, drawn from the newest checkpoint.")
     ] = None,
@@ -81,6 +84,7 @@ def export(
             decision=decision,
             model=model,
             approval=approval,
+            mandate=mandate,
             sample=sample,
             seed=seed,
             private=False if no_private else None,

@@ -53,6 +53,7 @@ class EvidenceQuery(Query):
     )
     model: str | None = Field(None, description="Only decisions about this model.")
     approval: str | None = Field(None, description="Only what was recorded of this request for approval.")
+    mandate: str | None = Field(None, description="Only what was recorded of this mandate, and calls under it.")
     sample: int | None = Field(None, ge=1, le=1_000_000, description="Draw so many entries from the newest checkpoint.")
     seed: str | None = Field(None, max_length=200, pattern=r"^[ -~]+$", description="By which the sample is drawn.")
     private: bool = Field(True, description="With the inputs that were judged, which name persons.")
@@ -79,6 +80,7 @@ def evidence(ask: Ask[None, EvidenceQuery]) -> Answer:
             person=given.person,
             model=given.model,
             approval=given.approval,
+            mandate=given.mandate,
             since_ns=nanoseconds(given.since),
             until_ns=nanoseconds(given.until),
         ),

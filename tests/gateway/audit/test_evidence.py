@@ -129,6 +129,19 @@ def test_a_decision_that_matches_brings_its_end(exporting: Exporting, filters: d
     assert bundle.open == 0
 
 
+def test_a_mandate_brings_the_calls_under_it(log: Log, make: Make) -> None:
+    writer = log.writer()
+    for mandate in ("mnd_1", "mnd_2"):
+        writer.write_sync(make.change(what="mandate.created", fields={"mandate": mandate}))
+        call = make.decided(fields={"mandate": mandate})
+        writer.write_sync(call)
+        writer.write_sync(make.completed(call))
+    log.sign()
+    bundle = check(Exporting(log).bytes(mandate="mnd_2"))
+    kinds = [each["kind"] for each in bundle.entries.values() if each["org"] == "default"]
+    assert kinds == ["change", "decided", "completed"]
+
+
 def test_an_approval_brings_what_was_recorded_of_it(log: Log, make: Make) -> None:
     writer = log.writer()
     for approval in ("apr_1", "apr_2"):

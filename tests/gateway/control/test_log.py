@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import sqlite3
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.audit import note, signer, verify
+from gateway.audit.evidence import verify as evidence
 from gateway.audit.writer import AuditWriter
 from gateway.identifiers import new_id
 from tests.gateway.cli import remote_scripts
@@ -221,3 +223,23 @@ def test_a_document_that_would_grow_is_refused(owner: Client) -> None:
     longer = owner("POST", "/upstreams", body | {"reason": "x" * 5_000_000})
     assert longer.problem(413) == "too_large"
     assert owner("POST", "/teams", {"name": "a", "description": "x" * 300_000}).problem(413) == "too_large"
+
+
+def test_an_evidence_bundle_comes_over_the_api_and_only_of_ones_own_log(
+    control: Control, owner: Client, acme: Client
+) -> None:
+    verifier = signer.load_verifier(signer.public_key_path(control.home.data))
+    made = AuditWriter(control.home.data, boot=new_id("boot"), deployment=verifier.name)
+    with closing(made) as writer, signer.HeadSigner(control.home.data) as each:
+        each.sign_all(writer)
+    bundles = {}
+    for name, client in (("default", owner), ("acme", acme)):
+        answer = client("GET", "/audit/evidence").ok()
+        bundles[name] = evidence.Bundle(base64.b64decode(answer["bundle"]), str(verifier))
+        bundles[name].verify()
+        assert answer["entries"] == len(bundles[name].entries) > 0
+    # Who may not read the log of the gateway gets nothing of it.
+    assert {each["org"] for each in bundles["default"].entries.values()} == {"default", "system"}
+    assert {each["org"] for each in bundles["acme"].entries.values()} == {"acme"}
+    assert acme("GET", "/audit/evidence", organization="default").problem(404) == "unknown_organization"
+    assert owner("GET", "/audit/evidence", sample="3").problem(400) == "invalid_parameter"
