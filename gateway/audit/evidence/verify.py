@@ -44,6 +44,10 @@ class TamperedError(Exception):
     """The bundle is not as it was made. The text says what is wrong."""
 
 
+class UncheckableError(Exception):
+    """Nothing can be said about the bundle. The text says why."""
+
+
 def fail(text: str) -> NoReturn:
     raise TamperedError(text)
 
@@ -199,7 +203,12 @@ class Bundle:
         if "keys/signing.pub" not in self._raw or "manifest.json" not in self._raw:
             fail("this is no evidence bundle, or an incomplete one")
         enclosed = unpack(self._raw["keys/signing.pub"]).decode("utf-8", "replace")
-        self.key = Key(enclosed if key is None else key)
+        try:
+            self.key = Key(enclosed if key is None else key)
+        except TamperedError as error:
+            if key is None:
+                raise
+            raise UncheckableError(f"the key that was given is none: {error}") from error
         self.manifest = self._manifest()
         if self.key.data != Key(enclosed).data:
             fail("the key inside is another one")
@@ -215,7 +224,7 @@ class Bundle:
             fail("the manifest is not the one that was signed")
         manifest = json.loads(text)
         if manifest["format"] != FORMAT:
-            raise ValueError(f"this verifier knows {FORMAT}, not {manifest['format']}")
+            raise UncheckableError(f"this verifier knows {FORMAT}, not {manifest['format']}: use a newer one")
         listed = {each["path"]: each["sha256"] for each in manifest["files"]}
         for path, member in self._raw.items():
             if path in ("manifest.json", "manifest.note"):
@@ -354,6 +363,9 @@ def main() -> int:
         bundle = Bundle(data, key)
         bundle.verify()
         decisions = None if given.no_decisions else bundle.judged_again()
+    except UncheckableError as error:
+        print(f"it could not be checked: {error}", file=sys.stderr)
+        return 2
     except TamperedError as error:
         print(f"✗ the bundle was tampered with: {error}")
         return 1

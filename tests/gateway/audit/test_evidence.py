@@ -248,6 +248,9 @@ def test_the_command_writes_what_the_program_inside_verifies(
     assert "all 24 entries" in said
     assert "nothing was left out" in said
     assert hashlib.sha256(exporting.log.verifier.public).hexdigest() in said
+    for given, code in (("dev+00000000+AAAA", 2), (f"x{exporting.key}", 2)):
+        monkeypatch.setattr(sys, "argv", ["verify.py", str(to), "--public-key", given])
+        assert verifier.main() == code
 
 
 @pytest.mark.slow
