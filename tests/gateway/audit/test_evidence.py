@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from tests.gateway.audit.conftest import Log, Make
 
 SCHEMAS = Path(gateway.__file__).parent / "schemas"
-POLICY = {".manifest": b'{"roots": ["a"]}', "a.rego": b"package a\n"}
+POLICY = {
+    ".manifest": b'{"roots": ["a"], "metadata": {"gateway": {"entrypoint": "data.a"}}}',
+    "a.rego": b'package a\n\nallow if input.resource.model == "m0"\n\ndeny contains "m1" if not allow\n',
+}
 DIGEST = hashlib.sha256(
     "".join(f"{hashlib.sha256(POLICY[path]).hexdigest()}  {path}\n" for path in sorted(POLICY)).encode()
 ).hexdigest()
@@ -322,3 +325,29 @@ def test_the_page_verifies_from_a_file_and_refuses_one_changed_byte(exporting: E
         ) == [True, False]
         assert [url for url in requests if not url.startswith("file:")] == []
         browser.close()
+
+
+def test_a_decision_against_the_policies_is_found_though_it_is_signed(log: Log, make: Make) -> None:
+    bundles = json.dumps([{"name": "a", "digest": DIGEST, "commit": "c0ffee", "effect": "grant"}])
+    writer = log.writer()
+    for number, model in ((1, "m0"), (2, "m1")):
+        judged = {
+            "agent": {"id": "agt_one"},
+            "action": "chat.completions",
+            "request": {"max_output_tokens": None, "tools": []},
+            "resource": {"model": model, "models": [model], "references": []},
+            "time": {"now_ns": 1_800_000_000_000_000_000},
+        }
+        call = make.decided(
+            event_id=f"dec_{number}",
+            private=json.dumps(judged).encode(),
+            fields={"model": model, "action": "chat.completions", "bundles_json": bundles, "recomputable": True},
+        )
+        writer.write_sync(call)
+        writer.write_sync(make.completed(call))
+    log.sign()
+    again = check(Exporting(log).bytes()).judged_again()
+    assert again is not None
+    agree, apart, otherwise = again
+    assert (agree, dict(apart)) == (1, {})
+    assert otherwise == ["dec_2: recorded allowed, judged again policy_denied"]
