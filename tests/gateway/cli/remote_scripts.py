@@ -60,7 +60,6 @@ SCRIPTS: Final = {
         audit access nobody
         audit access bob --since later
         audit export --to ../other.pub
-        audit export --to ../new/none.zip
         audit prove
         audit prove --known-checkpoint ../none.txt --public-key ../other.pub
         audit prove dec_0000 --public-key ../other.pub
@@ -303,7 +302,6 @@ SCRIPTS: Final = {
         mandates grant buyer --to scout --action chat.* --amount 2usd --for 400d --purpose research --org acme
         mandates grant buyer --to globex/sales --action chat.* --amount 2usd --for 8h --purpose research --org acme
         mandates grant buyer --to buyer --action chat.* --amount 2usd --for 8h --purpose research --org acme --json
-        mandates list --org initech
         mandates show mnd_00000000-0000-7000-8000-000000000001 --org acme
         mandates export mnd_00000000-0000-7000-8000-000000000001 --org acme
         mandates revoke mnd_00000000-0000-7000-8000-000000000001 --org acme --reason over
