@@ -20,6 +20,7 @@ from gateway.cli import (
     audit_match,
     audit_prove,
     audit_publish,
+    audit_report,
     audit_show,
     explain,
     output,
@@ -56,6 +57,7 @@ app.command("match")(audit_match.match)
 app.command("access")(audit_access.access)
 app.command("export")(audit_export.export)
 app.command("publish")(audit_publish.publish)
+app.command("report")(audit_report.report)
 
 
 @app.command()

@@ -23,7 +23,7 @@ _ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "peer-keys": ("peers",),
     "standing": ("agents",),
     "decide": ("dry_runs",),
-    "audit": ("audit", "evidence", "retrials", "verifications"),
+    "audit": ("audit", "evidence", "framework_reports", "retrials", "verifications"),
     "policies": ("policies", "commits", "impacts"),
     "vault": ("secret_keys",),
     "peppers": ("secret_keys",),

@@ -285,6 +285,7 @@ def commands(chance: random.Random, me: Tenant, other: Tenant, reference: Callab
         "orgs update": [organization, "--review-days", str(chance.randrange(1, 90)), "--reason", why],
         "audit show": [reference("chg_")],
         "audit explain": [reference("chg_")],
+        "audit report": ["--framework", "soc2"],
         "audit export": ["--to", NEW_FILE],
         "audit prove": [reference("chg_"), "--public-key", KEY],
         "explain": [reference("chg_")],
