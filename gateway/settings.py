@@ -208,7 +208,7 @@ class Settings:
         metadata={"help": "directory that signed entries are published to, in the form of C2SP's tlog-tiles"},
     )
     publish_organizations: tuple[str, ...] = _setting(
-        (), "whose logs are published; `system` is the log of checkpoints and policies; empty: all"
+        ("system",), "whose logs are published; `system` is the log of checkpoints and policies, `*` means all"
     )
     log_requests: str = field(
         default="auto",

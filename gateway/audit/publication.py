@@ -24,6 +24,7 @@ from gateway.audit import checkpoint as checkpoints
 from gateway.audit import merkle, tiles
 from gateway.audit.checkpoint import Checkpoint
 from gateway.audit.errors import AuditError
+from gateway.audit.intents import SYSTEM
 from gateway.audit.log_reader import Head, IndexedLog
 from gateway.audit.note import Verifier
 from gateway.audit.tiles import ENTRIES, WIDTH, Tile
@@ -32,6 +33,8 @@ from gateway.storage import durable
 from gateway.storage.file_lock import LOCK_SECONDS, FileLock
 
 CHECKPOINT: Final = "checkpoint"
+ALL: Final = "*"
+"""Among the names of organizations: the logs of all of them, and the system log."""
 _LOCK: Final = ".publishing"
 
 
@@ -61,26 +64,33 @@ def size_of(target: Path, origin: str) -> tuple[int, int] | None:
         return None
 
 
-def publish(log: IndexedLog, verifier: Verifier, target: Path, organizations: Collection[str] = ()) -> list[Published]:
-    """Bring the directory up to the newest checkpoint of every log, or of the logs of these organizations.
+def publish(
+    log: IndexedLog, verifier: Verifier, target: Path, organizations: Collection[str], *, repair: bool = False
+) -> list[Published]:
+    """Bring the directory up to the newest checkpoint of the logs of these organizations, or of `ALL`.
 
-    Only one process at a time does it.
+    With `repair` every file is looked at, and written again if it is missing or differs. Only one process at a time
+    does it.
 
     If a log must not be published, the others are all the same, and `publish_refused` is raised at the end. Raises
     `publish_failed` if the directory cannot be written.
     """
     refused: list[AuditError] = []
     done: list[Published] = []
+    heads = log.heads()
+    if unknown := sorted({*organizations} - {ALL, SYSTEM, *(each.organization for each in heads)}):
+        message = f"there is no log of `{unknown[0][:100]}` to publish"
+        raise AuditError("unknown_organization", message, hint=Hint("`gateway orgs list` shows the organizations"))
     try:
         target.mkdir(parents=True, exist_ok=True)
         with closing(FileLock(target / _LOCK)) as lock:
             if not lock.acquire(LOCK_SECONDS):
                 raise AuditError("publish_failed", f"another process publishes to `{target}`", hint="try again later")
-            for head in log.heads():
-                if organizations and head.organization not in organizations:
+            for head in heads:
+                if ALL not in organizations and head.organization not in organizations:
                     continue
                 try:
-                    done += _publish(log, head, verifier, target / name_of(head.origin))
+                    done += _publish(log, head, verifier, target / name_of(head.origin), repair)
                 except AuditError as error:
                     refused.append(_refusal(head.origin, error))
     except OSError as error:
@@ -92,7 +102,7 @@ def publish(log: IndexedLog, verifier: Verifier, target: Path, organizations: Co
     return done
 
 
-def _publish(log: IndexedLog, head: Head, verifier: Verifier, place: Path) -> Iterator[Published]:
+def _publish(log: IndexedLog, head: Head, verifier: Verifier, place: Path, repair: bool) -> Iterator[Published]:
     note = log.newest_checkpoint(head.id)
     if note is None:
         return
@@ -103,7 +113,8 @@ def _publish(log: IndexedLog, head: Head, verifier: Verifier, place: Path) -> It
         key = str(verifier.named(head.origin))
         return Published(origin=head.origin, size=signed.size, before=old, directory=str(place), public_key=key)
 
-    if signed == before:
+    repair = repair or (before is not None and not _has_edge(place, before.size))
+    if signed == before and not repair:
         yield done(signed.size)
         return
     read = log.tile_reader(head.id)
@@ -111,9 +122,9 @@ def _publish(log: IndexedLog, head: Head, verifier: Verifier, place: Path) -> It
     checkpoints.check_head(signed.size, signed.root, tiles.node_reader(signed.size, read), [earlier])
     old = earlier.size if earlier is not None else 0
     made = {place}
-    for tile, data in _changed(read, old, signed.size):
+    for tile, data in _changed(read, 0 if repair else old, signed.size):
         path = place / tiles.path(tile)
-        if path.exists() and tile.width == WIDTH and path.read_bytes() == data:
+        if path.exists() and (repair or tile.width == WIDTH) and path.read_bytes() == data:
             continue
         _write(path, data, made)
     for directory in {place, *(above for each in made for above in (each, *each.parents) if place in above.parents)}:
@@ -123,6 +134,13 @@ def _publish(log: IndexedLog, head: Head, verifier: Verifier, place: Path) -> It
     durable.sync(place.parent)
     _remove_covered(place, old, signed.size)
     yield done(old)
+
+
+def _has_edge(place: Path, size: int) -> bool:
+    """False if a file is missing at the edge of a tree that is published: then others may be, too."""
+    edge = list(tiles.edge(size))
+    bundles = [Tile(ENTRIES, each.number, each.width) for each in edge if each.level == 0]
+    return all((place / tiles.path(each)).exists() for each in (*edge, *bundles))
 
 
 def _before(place: Path, verifier: Verifier, origin: str) -> Checkpoint | None:

@@ -19,13 +19,19 @@ def publish(
     organizations: Annotated[
         list[str] | None,
         typer.Option(
-            "--organization", "--org", metavar="NAME", help="Only logs of this one; repeatable; `system` is one, too."
+            "--organization",
+            "--org",
+            metavar="NAME",
+            help="Whose logs: a name, or * for all; repeatable. By default `system` alone, which pins all others.",
         ),
     ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Look at every file, and write those again that are missing or differ.")
+    ] = False,
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Publish the signed entries of every log to a directory, in the form of C2SP's tlog-tiles.
+    """Publish the signed entries of logs to a directory, in the form of C2SP's tlog-tiles.
 
     Leaves, hashes and checkpoints leave the gateway: no private row and no content. A second run adds only what is new.
     A log that does not continue what is published already is refused.
@@ -35,7 +41,7 @@ def publish(
     directory = log_directory(data)
     verifier = signer.load_verifier(signer.public_key_path(directory))
     with opened_log(directory) as log:
-        done = publication.publish(log, verifier, to, organizations or ())
+        done = publication.publish(log, verifier, to, organizations or ("system",), repair=repair)
     if as_json:
         output.print_json(done)
         return

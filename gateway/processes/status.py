@@ -319,8 +319,11 @@ def _logs(settings: Settings) -> tuple[Logs, RefusedCommit | None]:
         signed_ns = None
     published_ns, unpublished = None, []
     if settings.publish_to is not None:
+        names = settings.publish_organizations
+        there = {publication.ALL, *(each.organization for each in logs)}
+        unpublished = [each for each in names if each not in there]
         for head, each in zip(heads, logs, strict=True):
-            if settings.publish_organizations and each.organization not in settings.publish_organizations:
+            if publication.ALL not in names and each.organization not in names:
                 continue
             size, at_ns = publication.size_of(settings.publish_to, head.origin) or (0, None)
             if size < each.signed:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from gateway.audit import publication, storage
+from gateway.audit import proofs, publication, storage
 from gateway.audit.errors import AuditError
 from gateway.cli import main
 from tests.gateway.conftest import Done
@@ -106,9 +107,9 @@ def grow(log: Log, make: type[Make], count: int) -> None:
     log.sign()
 
 
-def publish(log: Log, target: Path) -> list[publication.Published]:
+def publish(log: Log, target: Path, repair: bool = False) -> list[publication.Published]:
     with closing(storage.connect_read_only(log.data.audit_db)) as db:
-        return publication.publish(db, log.verifier, target)
+        return publication.publish(db, log.verifier, target, [publication.ALL], repair=repair)
 
 
 def reader(log: Log, target: Path, organization: str = "default") -> Reader:
@@ -257,7 +258,7 @@ def test_the_command(
     monkeypatch.setenv("AIG_DATA", str(log.data.path))
 
     def run(*arguments: str) -> Done:
-        code = main(["audit", "publish", "--to", str(tmp_path / "public"), *arguments])
+        code = main(["audit", "publish", "--org", "*", "--to", str(tmp_path / "public"), *arguments])
         shown = capsys.readouterr()
         return Done(code, shown.out, shown.err)
 
@@ -277,3 +278,50 @@ def test_only_the_logs_that_are_named_are_published(log: Log, make: type[Make], 
     assert publication.size_of(tmp_path / "public", "test/default/audit/1") is None
     size, _ = publication.size_of(tmp_path / "public", "test/system/audit/1") or (0, 0)
     assert size == 1
+
+
+def test_a_file_that_was_lost_is_written_again(log: Log, make: type[Make], tmp_path: Path) -> None:
+    target = tmp_path / "public"
+    grow(log, make, 300)
+    publish(log, target)
+    whole = files(target)
+    for lost in [name for name in whole if name.endswith(".p/44")]:
+        (target / lost).unlink()
+        publish(log, target)  # at the edge it is seen
+        assert files(target) == whole
+    directory = reader(log, target).directory
+    (directory / "tile/0/000").write_bytes(bytes(8192))
+    (directory / "tile/entries/000").unlink()
+    publish(log, target)
+    assert files(target) != whole, "not every file is looked at each time"
+    publish(log, target, repair=True)
+    assert files(target) == whole
+
+
+def test_an_organization_without_a_log_is_named(log: Log, make: type[Make], tmp_path: Path) -> None:
+    grow(log, make, 3)
+    with closing(storage.connect_read_only(log.data.audit_db)) as db, pytest.raises(AuditError, match="`sytem`"):
+        publication.publish(db, log.verifier, tmp_path / "public", ["sytem"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("FOREIGN_TLOG_PYTHON" not in os.environ, reason="an interpreter that has aics-tlog is not named")
+def test_a_client_of_others_verifies_it(log: Log, make: type[Make], tmp_path: Path) -> None:
+    target, script = tmp_path / "public", Path(__file__).with_name("foreign_client.py")
+    grow(log, make, 100)
+    publish(log, target)
+    directory = reader(log, target).directory
+    older = shutil.copy(directory / "checkpoint", tmp_path / "older")
+    grow(log, make, 500)
+    publish(log, target)
+    with closing(storage.connect_read_only(log.data.audit_db)) as db:
+        proof = proofs.make(db, "default", str(log.entries()[150]["id"]), None)
+    (tmp_path / "one.tlog-proof").write_text(proofs.tlog_proof(proof))
+    (tmp_path / "one.entry").write_bytes(proof.leaf or b"")
+    key = str(log.verifier.named("test/default/audit/1"))
+    command = [os.environ["FOREIGN_TLOG_PYTHON"], script, directory, key, older]
+    command += [tmp_path / "one.tlog-proof", tmp_path / "one.entry"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "600 entries" in done.stdout
+    assert "the proof of the entry holds" in done.stdout
