@@ -58,6 +58,7 @@ class TreeCheck:
         # were not met yet, with the index of its entry. Both are empty in the end.
         self.untold: set[int] = set()
         self.unstored: dict[int, int] = {}
+        self.first_told: int | None = None  # the smallest size that the system log tells of
         self._compared: Checkpoint | None = None  # the last one
         self.first_kind = ""  # of its first entry, if that can be read
         self._sound = 0  # the largest size whose root was signed and right
@@ -139,6 +140,7 @@ class TreeCheck:
 
     def contradicts(self, size: int, root: str, told_by: int) -> str | None:
         """(7) What is wrong with the claim of an entry of the system log that this log had this root at this size."""
+        self.first_told = size if self.first_told is None else min(size, self.first_told)
         if size in self.untold:
             self.untold.remove(size)
         else:

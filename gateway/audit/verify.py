@@ -372,8 +372,11 @@ class _Verification:
                 self._report.add(LogFault(origin, 0, "the log is missing: it tells of the checkpoints of all others"))
         signed = max((each.log.signed for each in system), default=0)
         for tree in self._trees.values():
-            # The system log tells of its own checkpoints one later.
-            untold = sorted(tree.untold)[: -1 if tree.head.organization == SYSTEM else None]
+            untold = sorted(tree.untold)
+            if tree.head.organization == SYSTEM:
+                # It tells of its own checkpoints one later, and those of an earlier version told of none.
+                first = tree.first_told
+                untold = [] if first is None else [size for size in untold if size > first][:-1]
             if untold:
                 more = f", nor of {len(untold) - 1} later ones" if len(untold) > 1 else ""
                 said = f"the system log does not tell of its checkpoint at size {untold[0]}{more}"

@@ -333,3 +333,20 @@ def test_a_signer_that_was_stopped_halfway_tells_of_that_checkpoint_first(
     sizes = "SELECT size FROM checkpoint WHERE log_id = 1 ORDER BY size"
     assert log.rows(sizes) == [(1,), (2,)]
     assert log.verify().findings == []
+
+
+def test_a_system_log_that_once_did_not_tell_of_its_own_checkpoints_is_valid(
+    log: Log, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = log.writer()
+    with signer.HeadSigner(log.data) as each:
+        with monkeypatch.context() as earlier:
+            earlier.setattr(each, "_before_growth", list)
+            for _ in range(3):
+                writer.write_sync(make.change())
+                each.sign_all(writer)
+        assert log.verify().findings == []
+        for _ in range(3):
+            writer.write_sync(make.change())
+            each.sign_all(writer)
+    assert log.verify().findings == []
