@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 DEMANDS: Final = ("it is big", "it is big and dear")
+USED_UP: Final = "it is used up"
 MODELS: Final = ("gpt-once", "gpt-uses", "gpt-alike", "gpt-two", "gpt-late", "gpt-over")
 OVER: Final = "gpt-over"
 """Its calls find no room in a limit, or, with the second demand, in two."""
@@ -50,7 +51,7 @@ require_approval contains {
 
 limits["requests_per_month"] := 0 if input.resource.model == "gpt-over"
 
-over_limit contains {"reason": "it is used up", "expires_seconds": 6000} if input.resource.model == "gpt-over"
+over_limit contains {"reason": "USED_UP", "expires_seconds": 6000} if input.resource.model == "gpt-over"
 """
 _TWO_LIMITS: Final = """
 limits["requests_per_day"] := 0 if input.resource.model == "gpt-over"
@@ -59,7 +60,7 @@ limits["requests_per_day"] := 0 if input.resource.model == "gpt-over"
 
 def bundle(demand: int) -> str:
     """The policy with one of the demands."""
-    return POLICY.replace("REASON", DEMANDS[demand]) + (_TWO_LIMITS if demand else "")
+    return POLICY.replace("REASON", DEMANDS[demand]).replace("USED_UP", USED_UP) + (_TWO_LIMITS if demand else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,11 @@ class Key:
     model: str
     user: str
     demand: int
+
+    @property
+    def reason(self) -> str:
+        """The reason for which people must approve it."""
+        return USED_UP if self.model == OVER else DEMANDS[self.demand]
 
     @property
     def quorum(self) -> int:

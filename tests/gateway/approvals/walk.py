@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import orjson
+
 from gateway.audit import grants, signer, verify
 from gateway.audit.log_files import opened_log
 from gateway.audit.report import Report
@@ -67,6 +69,13 @@ class World:
         """All requests, with their states as they are stored."""
         with self.registry.read() as session:
             return dict(session.connection().exec_driver_sql("SELECT id, state FROM approval_request").all())  # type: ignore[arg-type]
+
+    def demanded(self, request: str) -> list[str]:
+        """The reasons for which policies have demanded it."""
+        with self.registry.read() as session:
+            query = "SELECT requirements FROM approval_request WHERE id = ?"
+            text = str(session.connection().exec_driver_sql(query, (request,)).scalar_one())
+        return [each["reason"] for each in orjson.loads(text)]
 
     def used(self, request: str) -> int:
         """How often the approval was used, according to the log."""
@@ -192,6 +201,9 @@ class Model:
                 user = await self.world.look(request)
                 mine = [each for each in mine if each.user == user]
             must(len(mine) == 1, "a request of nobody", request, agent, model, keys)
+            # A denial stands for what was demanded then: a call that was judged by the bundles in force meets it.
+            demanded = self.world.demanded(request)
+            must(demanded == [mine[0].reason], "judged by other policies", request, demanded, mine[0])
             must(mine[0] not in self.standing, "a second request", request, self.standing.get(mine[0]))
             self.stands(mine[0], request)
 
