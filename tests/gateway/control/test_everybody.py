@@ -51,7 +51,12 @@ def ask(client: Client, operation: Operation) -> int:
 
 
 def writes(operation: Operation) -> bool:
-    return operation.method != "GET" and operation.path not in ("/fleet/plan", "/decide", "/audit/verification")
+    return operation.method != "GET" and operation.path not in (
+        "/fleet/plan",
+        "/decide",
+        "/audit/verification",
+        "/policies/impact",
+    )
 
 
 @pytest.mark.parametrize("role", ["owner", "admin", "auditor", "viewer"])
