@@ -1,8 +1,8 @@
 """Mandates: an agent of an organization lets an agent act for it (docs/how-to/identity/mandates.md).
 
 A mandate is for these actions and models, to this amount, until then. Each change is one transaction with an entry for
-the log of either side, and in force for the next request when it returns. What is granted never changes: a mandate is
-revoked, and another one granted. Whoever grants it signs the document that both logs have the digest of.
+the log of either side, and in force for the next request when it returns. A grant never changes: a mandate is revoked,
+and another one granted. The grantor signs the document that both logs have the digest of.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def _told(
     row: Mandate,
     reason: str,
 ) -> MandateRecord:
-    """Put an entry for either side into the outbox. Whoever acts at the one is nobody at the other."""
+    """Put an entry for either side into the outbox. An operator of one side is nobody at the other."""
     made = _record(row, grantor[0].name, grantor[1], grantee[0].name, grantee[1], time.time_ns())
     fields = entries.mandate(made)
     outbox.add_change(session, grantor[0], actor, what, {**fields, "agent": grantor[1].id}, reason)
