@@ -60,8 +60,6 @@ SCRIPTS: Final = {
         audit access nobody
         audit access bob --since later
         audit export --to ../other.pub
-        audit report --framework soc2
-        audit report --framework gdpr --org acme --from 30d --json
         audit report --framework soc3
         audit prove
         audit prove --known-checkpoint ../none.txt --public-key ../other.pub
