@@ -1,5 +1,5 @@
 """The calls that have ended, in the order in which the log has them: each `completed` entry with its `decided`; and
-those that were refused.
+those that were refused. The halves of grantors of mandates are neither.
 
 Reports of usage read them. Entries are decoded, but not verified (`verify.py`).
 """
@@ -13,6 +13,7 @@ import orjson
 
 from gateway.audit import entry as entries
 from gateway.audit import search
+from gateway.audit.halves_check import OF_MANDATE
 from gateway.audit.log_reader import LogIndex
 
 _SLACK_NS = 60 * 10**9  # between logs a clock that was set back may have put times out of order
@@ -22,13 +23,15 @@ _SELECT = """
       FROM entry JOIN log ON log.id = entry.log_id
       LEFT JOIN entry AS decided ON decided.event_id = 'dec_' || substr(entry.event_id, 5)
      WHERE entry.kind = 'completed' AND entry.id > :position AND entry.id < :end
+       AND (decided.leaf IS NULL OR instr(decided.leaf, :of_mandate) = 0)
 """
 
 
 _REFUSED = """
     SELECT log.organization, entry.time_ns, entry.kind, entry.leaf FROM entry JOIN log ON log.id = entry.log_id
      WHERE entry.id > ? AND entry.id <= ?
-       AND (entry.kind = 'refused' OR entry.kind = 'decided' AND instr(entry.leaf, ?))
+       AND (entry.kind = 'refused'
+            OR entry.kind = 'decided' AND instr(entry.leaf, ?) AND instr(entry.leaf, ?) = 0)
      ORDER BY entry.id
 """
 _DENIED = entries.canonical({"allow": False})[1:-1]
@@ -46,7 +49,7 @@ class Completion(NamedTuple):
 
 def after(db: LogIndex, position: int, end: int, limit: int) -> list[Completion]:
     """The next calls that ended after a position in the order of all logs, and before another one."""
-    bounds = {"position": position, "end": end, "limit": limit}
+    bounds = {"position": position, "end": end, "limit": limit, "of_mandate": OF_MANDATE}
     rows = db.execute(f"{_SELECT} ORDER BY entry.id LIMIT :limit", bounds).fetchall()
     return [_completion(row) for row in rows]
 
@@ -76,7 +79,7 @@ class RefusedRequests(NamedTuple):
 
 def refusals(db: LogIndex, position: int, end: int) -> Iterator[RefusedRequests]:
     """The refusals after a position, and up to another one. Dry runs are none."""
-    for organization, time_ns, kind, leaf in db.execute(_REFUSED, (position, end, _DENIED)):
+    for organization, time_ns, kind, leaf in db.execute(_REFUSED, (position, end, _DENIED, OF_MANDATE)):
         entry = _decoded(leaf)
         if entry.get("dry_run"):
             continue

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import yaml
 
+from gateway.audit.halves_check import DIRECTION, GRANTOR
 from gateway.audit.search import FoundEntry
 from gateway.errors import GatewayError
 
@@ -49,15 +50,30 @@ class FrameworkReport:
                 self._asked.append(row)
                 self._rows.append({"says": row["says"], "count": 0, "first": None, "last": None})
         self._entries = 0
+        self._of_mandates: set[str] = set()  # grantors' halves that have not ended: they are no calls
 
     def add(self, found: Iterable[FoundEntry]) -> None:
         for each in found:
             self._entries += 1
+            is_half = self._is_of_mandate(each)
             for asked, row in zip(self._asked, self._rows, strict=True):
+                if is_half and asked["kind"] != "any":
+                    continue
                 if _matches(asked, each.entry, each.kind):
                     row["count"] += 1
                     row["last"] = {"log": each.organization, "index": each.seq, "id": each.event_id}
                     row["first"] = row["first"] or row["last"]
+
+    def _is_of_mandate(self, found: FoundEntry) -> bool:
+        entry = found.entry
+        if entry.get(DIRECTION) == GRANTOR.direction:
+            if entry.get("open"):
+                self._of_mandates.add(found.event_id)
+            return True
+        if found.kind == "completed" and (decided := str(entry.get("decision"))) in self._of_mandates:
+            self._of_mandates.remove(decided)
+            return True
+        return False
 
     def document(self, logs: Sequence[str], since: str | None, until: str | None) -> dict[str, Any]:
         """The report; `logs` are the names (origins) of those whose entries were added."""

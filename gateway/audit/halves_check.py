@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from gateway.audit import entry as entries
 from gateway.audit import merkle
 from gateway.audit.decision import State, closed
 from gateway.audit.entry import Entry
@@ -49,6 +50,8 @@ GRANTOR: Final = Side(
     "mandate_refused",
 )
 SIDES: Final = {each.direction: each for each in (CALLEE, GRANTOR)}
+OF_MANDATE: Final = entries.canonical({DIRECTION: GRANTOR.direction})[1:-1]
+"""The bytes that only leaves of a grantor's half have: it is no call of its agent, and no policy was asked."""
 
 
 class Fault(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from gateway.audit import entry as entries
 from gateway.audit.errors import AuditError
+from gateway.audit.halves_check import OF_MANDATE
 from gateway.audit.intents import SYSTEM
 from gateway.audit.log_reader import LogIndex
 
@@ -263,14 +264,17 @@ def decided_rows(
     since_ns: int | None = None,
     until_ns: int | None = None,
 ) -> list[DecidedRow]:
-    """The next decisions after a position and up to another one, of an organization or of all, in order."""
+    """The next decisions after a position and up to another one, of an organization or of all, in order.
+
+    The halves of grantors of mandates are none: no policy was asked.
+    """
     query = f"""{_SELECT.format(leaf="entry.leaf, private.input")}
         LEFT JOIN private ON private.entry_id = entry.id
         WHERE entry.id > :position AND entry.id <= :end AND entry.kind = 'decided'
-        AND (:organization IS NULL OR log.organization = :organization)
+        AND instr(entry.leaf, :of_mandate) = 0 AND (:organization IS NULL OR log.organization = :organization)
         AND (:since IS NULL OR entry.time_ns >= :since) AND (:until IS NULL OR entry.time_ns < :until)
         ORDER BY entry.id LIMIT :limit"""
-    bounds = {"position": position, "end": end, "limit": limit, "organization": organization}
+    bounds = {"position": position, "end": end, "limit": limit, "organization": organization, "of_mandate": OF_MANDATE}
     rows = db.execute(query, bounds | {"since": since_ns, "until": until_ns}).fetchall()
     return [
         DecidedRow(

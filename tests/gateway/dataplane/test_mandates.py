@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from gateway.audit import signer, storage, verify
+from gateway.audit import search, signer, storage, verify
+from gateway.audit.framework_report import FrameworkReport
+from gateway.audit.log_files import opened_log
+from gateway.audit.search import Filters
 from gateway.audit.writer import AuditWriter
 from gateway.registry import mandates, outbox, queries
 from gateway.registry.agents import changes as agent_changes
@@ -17,6 +21,8 @@ from gateway.registry.agents import registration
 from gateway.registry.limits import mandate_states, usage_limits
 from gateway.registry.organizations import changes as organizations
 from gateway.registry.records import MandateRecord
+from gateway.usage import rollup
+from gateway.usage.traffic import HOUR
 from tests.gateway.dataplane.conftest import ACTOR, ORG, Gateway, Reply, answer
 
 GRANTOR = "acme"
@@ -203,3 +209,23 @@ async def test_both_logs_have_the_grant_and_its_end(gateway: Gateway) -> None:
         assert [each["what"] for each in told] == ["mandate.granted", "mandate.revoked"]
         assert {each["mandate_digest"] for each in told} == {made.digest}
         assert {each["agent"] for each in told} == {agent}
+
+
+async def test_the_half_of_a_grantor_is_no_call_of_its_agent(gateway: Gateway, tmp_path: Path) -> None:
+    """Usage, traffic, past decisions and reports count one call, of the agent that made it; a refused one as well."""
+    made = grant(gateway, amount=80)
+    gateway.upstream.handler = answer(ANSWER)
+    assert [reason(await chat(gateway, made.id)) for _ in range(2)] == ["ok", "mandate_refused"]
+    assert len(entries(gateway, GRANTOR)) == 2
+    await asyncio.to_thread(gateway.settle)
+    with opened_log(gateway.data) as log, rollup.opened(tmp_path, log) as sums:
+        assert sums.organizations() == [ORG]
+        for organization, calls in ((ORG, 2), (GRANTOR, 0)):
+            found = sums.traffic(HOUR, 0, 2**40, organization=organization)
+            assert sum(each.requests for each in found) == calls
+        rows = search.decided_rows(log, 0, search.last_position(log), 99)
+        assert [each.organization for each in rows] == [ORG, ORG]
+        report = FrameworkReport("nist-ai-rmf")
+        report.add(search.matching(log, 99, Filters(organization=GRANTOR)).found)
+    shown = [row for each in report.document([], None, None)["requirements"] for row in each["shows"]]
+    assert {row["count"] for row in shown if "calls" in row["says"]} == {0}
