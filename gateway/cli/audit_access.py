@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import files, output
 from gateway.cli.asking import Of
-from gateway.errors import GatewayError
+from gateway.cli.audit_list import time_of
+from gateway.management import documents
 
 _SECONDS = 3600.0
 
@@ -30,20 +31,16 @@ def access(
     The guard is tried on the recorded calls before it is suggested. Nothing is changed: commit the bundle and bind it
     to the agent as a guard. Exit codes: 0 reviewed, 1 the guard would deny a call that was allowed.
     """
-    try:
-        begin = None if since is None else output.timestamp(output.parse_past(since))
-    except GatewayError as error:
-        raise typer.BadParameter(f"--since: {error.message}: {error.hint}") from error
     with ask.gateway() as gateway:
         found = gateway.send(
-            "GET", "agents", agent, "access", since=begin, organization=ask.organization, seconds=_SECONDS
+            *("GET", "agents", agent, "access"),
+            since=documents.time_text(time_of(since, "--since")),
+            organization=ask.organization,
+            seconds=_SECONDS,
         )
     suggestion = found["suggestion"]
     if write is not None and suggestion is not None:
-        target = write / suggestion["bundle"]
-        target.mkdir(parents=True)
-        for name, text in suggestion["files"].items():
-            (target / name).write_text(text, "utf-8")
+        _write(write / suggestion["bundle"], suggestion["files"])
     if ask.as_json:
         output.print_json(found)
     else:
@@ -74,3 +71,13 @@ def access(
                 f"it denies {others} kinds of calls that only other agents made"
             )
     raise typer.Exit(1 if suggestion is not None and suggestion["denied"] else 0)
+
+
+def _write(target: Path, bundle: dict[str, str]) -> None:
+    """Write a bundle into a new directory: one that is there may have been edited since."""
+    try:
+        target.mkdir(parents=True)
+    except OSError as error:
+        raise files.unusable(target, error, "remove it, or name another directory with --write") from error
+    for name, text in bundle.items():
+        files.put(target / name, text)

@@ -9,7 +9,7 @@ from typing import IO, Annotated, Any
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import files, output
 from gateway.cli.asking import Of
 from gateway.cli.audit_list import time_of
 from gateway.errors import GatewayError
@@ -64,7 +64,7 @@ def export(
             os.link(part, to)  # unlike a renaming, it replaces nothing
             made.append(to)
         except OSError as error:
-            raise _unwritable(to, error) from error
+            raise files.unusable(to, error, "name another file with --to") from error
         finally:
             part.unlink(missing_ok=True)
 
@@ -107,8 +107,3 @@ def _written(file: IO[bytes], write: Any) -> None:
     write(file)
     file.flush()
     os.fsync(file.fileno())
-
-
-def _unwritable(to: Path, error: OSError) -> GatewayError:
-    reason = (error.strerror or type(error).__name__).lower()
-    return GatewayError("file_unusable", f"cannot write `{to}`: {reason}", hint="name another file with --to")

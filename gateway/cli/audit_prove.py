@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.audit.log_files import log_directory
-from gateway.cli import output
+from gateway.cli import files, output
 from gateway.cli.asking import Everywhere
 from gateway.errors import GatewayError
 from gateway.management import gateways
@@ -114,21 +114,13 @@ def _proven(
             made = _proof(gateway, entry=event)
             found.append((None, proofs.check(made, verifier, event, None)))
             if out is not None and made.leaf is not None:
-                _write(out.with_name(f"{out.name}.entry"), made.leaf)
-                _write(out.with_name(f"{out.name}.tlog-proof"), proofs.tlog_proof(made).encode())
+                files.put(out.with_name(f"{out.name}.entry"), made.leaf)
+                files.put(out.with_name(f"{out.name}.tlog-proof"), proofs.tlog_proof(made).encode())
         for path, note in notes.items():
             organization, size = proofs.of_which_log(note)
             made = _proof(gateway, organization=organization, since=size)
             found.append((path, proofs.check(made, verifier, None, note)))
     return found
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        raise GatewayError("file_unusable", f"cannot write `{path}`: {reason}", hint="name another file") from error
 
 
 def _proof(gateway: ManagementClient, **asked: str | int) -> Proof:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import files
 from gateway.cli.asking import Of
-from gateway.errors import GatewayError
+from gateway.cli.audit_list import time_of
+from gateway.management import documents
 
 if TYPE_CHECKING:
     from gateway.management.client import AnswerDocument
@@ -28,9 +29,9 @@ def report(
             help="eu-ai-act, soc2, nist-ai-rmf, gdpr, iso42001 or owasp-agentic.",
         ),
     ],
-    since: Annotated[str | None, typer.Option("--since", "--from", metavar="TIME", help=_TIME)] = None,
+    since: Annotated[str | None, typer.Option("--from", "--since", metavar="TIME", help=_TIME)] = None,
     until: Annotated[
-        str | None, typer.Option("--until", "--to", metavar="TIME", help="Only entries before this time.")
+        str | None, typer.Option("--to", "--until", metavar="TIME", help="Only entries before this time.")
     ] = None,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Also write it as a page, which prints to PDF.")
@@ -45,27 +46,16 @@ def report(
         found = gateway.send(
             *("GET", "audit", "report"),
             framework=framework,
-            since=_time("--since", since),
-            until=_time("--until", until),
+            since=documents.time_text(time_of(since, "--from")),
+            until=documents.time_text(time_of(until, "--to")),
             organization=ask.organization,
             seconds=_SECONDS,
         )
     if html is not None:
         from gateway.audit import framework_report
 
-        try:
-            html.write_text(framework_report.page(found), "utf-8")
-        except OSError as error:
-            reason = (error.strerror or type(error).__name__).lower()
-            raise GatewayError("file_unusable", f"cannot write `{html}`: {reason}", hint="name another file") from error
+        files.put(html, framework_report.page(found))
     ask.show(found, *_lines(found))
-
-
-def _time(option: str, given: str | None) -> str | None:
-    try:
-        return None if given is None else output.timestamp(output.parse_past(given))
-    except GatewayError as error:
-        raise typer.BadParameter(f"{option}: {error.message}: {error.hint}") from error
 
 
 def _lines(found: AnswerDocument) -> list[str]:

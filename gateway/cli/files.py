@@ -45,6 +45,14 @@ def write(descriptor: int, text: str) -> None:
         os.fsync(stream.fileno())
 
 
+def put(path: Path, content: str | bytes) -> None:
+    """Write a file that holds no secret; one that is there is replaced."""
+    try:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise unusable(path, error) from error
+
+
 @contextmanager
 def secret_file(path: Path | None, *, at_end: bool = False) -> Iterator[Callable[[str], None]]:
     """Yields what puts a secret into the file, in place of what is there; without a path it does nothing.
@@ -64,12 +72,12 @@ def secret_file(path: Path | None, *, at_end: bool = False) -> Iterator[Callable
             if not at_end:
                 new.replace(path)
         except OSError as error:
-            raise _unusable(path, error) from error
+            raise unusable(path, error) from error
 
     try:
         descriptor = create(new)
     except OSError as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
     try:
         if path.is_dir():
             raise GatewayError("file_unusable", f"`{path}` is a directory", hint="name a file")
@@ -82,8 +90,9 @@ def secret_file(path: Path | None, *, at_end: bool = False) -> Iterator[Callable
             new.unlink()
 
 
-def _unusable(path: Path, error: OSError) -> GatewayError:
-    return GatewayError("file_unusable", f"`{path}` cannot be written: {why(error)}", hint="name another file")
+def unusable(path: Path, error: OSError, hint: str = "name another file") -> GatewayError:
+    """The error of a file that cannot be written."""
+    return GatewayError("file_unusable", f"`{path}` cannot be written: {why(error)}", hint=hint)
 
 
 def answer_lost(what: str, hint: str, what_is_lost: str = "text") -> GatewayError:

@@ -13,9 +13,10 @@ import typer
 
 from gateway.cli import files, output
 from gateway.cli.asking import Everywhere
+from gateway.cli.audit_list import time_of
 from gateway.cli.options import DATA, Data
 from gateway.errors import GatewayError
-from gateway.management import gateways
+from gateway.management import documents, gateways
 
 if TYPE_CHECKING:
     from gateway.management.client import AnswerDocument
@@ -59,8 +60,8 @@ def impact(
         body = {
             **_candidate(candidate),
             "organization": organization,
-            "since": _time(since, "--since"),
-            "until": _time(until, "--until"),
+            "since": documents.time_text(time_of(since, "--since")),
+            "until": documents.time_text(time_of(until, "--until")),
             "expect": [] if expect is None else _expected(expect),
             "listed": listed,
         }
@@ -70,7 +71,7 @@ def impact(
         ):
             found = gateway.send("POST", "policies", "impact", body=body, seconds=_SECONDS)
         if comment is not None:
-            comment.write_text(_markdown(found, candidate), "utf-8")
+            files.put(comment, _markdown(found, candidate))
     except (GatewayError, OSError) as error:
         # Exit code 1 is kept for flips.
         output.complain(*(error.message, error.hint) if isinstance(error, GatewayError) else (str(error),))
@@ -137,13 +138,6 @@ def _candidate(text: str) -> dict[str, Any]:
             for name, each in found.items()
         }
     }
-
-
-def _time(text: str | None, option: str) -> str | None:
-    try:
-        return None if text is None else output.timestamp(output.parse_past(text))
-    except GatewayError as error:
-        raise typer.BadParameter(f"{option}: {error.message}: {error.hint}") from error
 
 
 def _expected(path: Path) -> list[dict[str, Any]]:

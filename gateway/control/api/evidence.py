@@ -69,7 +69,7 @@ def evidence(ask: Ask[None, EvidenceQuery]) -> Answer:
     said = {name: _said(value) for name, value in given.model_dump(exclude_none=True, exclude={"private"}).items()}
     if (given.sample is None) != (given.seed is None) or (given.sample is not None and len(said) > 2):
         detail = "a sample is drawn from a whole log, by a seed"
-        raise Problem(400, "invalid_parameter", detail, hint="send `sample` and `seed` together, and no other filter")
+        raise Problem(400, "invalid_parameter", detail, hint="name both its size and its seed, and no other filter")
     agent = agent_id(ask, given.agent)
     wanted = Wanted(
         filters=Filters(

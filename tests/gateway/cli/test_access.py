@@ -65,6 +65,8 @@ def test_granted_beside_used(at: Run, home: Home, tmp_path: Path) -> None:
     assert main(["policies", "check", str(tmp_path)]) == 0, "a gateway would take it"
     assert "granted, not used: chat.completions openai gpt-4o-mini" in at("audit", "access", "support").out
     assert at("audit", "access", "nobody").code == 1
+    again = at("audit", "access", "support", "--write", str(tmp_path))
+    assert (again.code, "file exists: remove it" in again.err) == (1, True)
 
 
 @pytest.mark.parametrize(
